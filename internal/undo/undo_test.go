@@ -17,9 +17,9 @@ func TestOnError(t *testing.T) {
 		want   []string
 	}{
 		"nothing to undo when the first step fails": {"mount", []string{"mount"}},
-		"one step back":                             {"attach", []string{"mount", "attach", "undo mount"}},
-		"newest first":                              {"start", []string{"mount", "attach", "start", "undo attach", "undo mount"}},
-		"success undoes nothing":                    {"", []string{"mount", "attach", "start"}},
+		"one step back":          {"attach", []string{"mount", "attach", "undo mount"}},
+		"newest first":           {"start", []string{"mount", "attach", "start", "undo attach", "undo mount"}},
+		"success undoes nothing": {"", []string{"mount", "attach", "start"}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
