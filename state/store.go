@@ -81,7 +81,7 @@ func (s *Store) lockPath(id string) string { return filepath.Join(s.locks(), id)
 // Create writes a new container with the given further files (its start plan)
 // and then takes its name. The caller holds the container's lock. If the name
 // is taken, it returns spec.ErrExists and leaves nothing behind.
-func (s *Store) Create(c spec.Container, files map[string][]byte) (err error) {
+func (s *Store) Create(ctx context.Context, c spec.Container, files map[string][]byte) (err error) {
 	dir := s.Dir(c.ID)
 	if err := os.Mkdir(dir, 0o710); err != nil {
 		return fmt.Errorf("create container directory: %w", err)
@@ -115,14 +115,14 @@ func (s *Store) Create(c spec.Container, files map[string][]byte) (err error) {
 			return err
 		}
 	}
-	return s.claim(c.Name, c.ID, !c.AutoRemove)
+	return s.claim(ctx, c.Name, c.ID, !c.AutoRemove)
 }
 
 const containerFile = "container.json"
 
 // claim takes name for container id. A name whose container is gone is left
 // over from a removal that was killed, and is taken over.
-func (s *Store) claim(name, id string, durable bool) error {
+func (s *Store) claim(ctx context.Context, name, id string, durable bool) error {
 	link := filepath.Join(s.names(), name)
 	for {
 		err := os.Symlink("../containers/"+id, link)
@@ -139,7 +139,7 @@ func (s *Store) claim(name, id string, durable bool) error {
 		if !errors.Is(err, spec.ErrNotFound) {
 			return err
 		}
-		if err := s.dropDangling(name); err != nil {
+		if err := s.dropDangling(ctx, name); err != nil {
 			return err
 		}
 	}
@@ -152,8 +152,8 @@ func (s *Store) claim(name, id string, durable bool) error {
 // dropDangling removes the name of a container that is gone. Two processes may
 // find the same dangling name, and the slower one must not remove what the
 // faster one has put there: hence the lock.
-func (s *Store) dropDangling(name string) error {
-	lock, err := fsx.Acquire(context.TODO(), filepath.Join(s.locks(), "names"))
+func (s *Store) dropDangling(ctx context.Context, name string) error {
+	lock, err := fsx.Acquire(ctx, filepath.Join(s.locks(), "names"))
 	if err != nil {
 		return err
 	}
