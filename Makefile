@@ -1,0 +1,87 @@
+# cleat: containers as systemd services. "make help" lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+GO      ?= go
+PREFIX  ?= /usr
+DESTDIR ?=
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+GOFILES := $(shell git ls-files '*.go' 2>/dev/null)
+BINS    := cleat cleat-init cleat-stdiod
+TOOL    := $(GO) tool -modfile=tools/go.mod
+
+# What cleat itself needs of the distribution, and what only its tests need.
+RUN_DEPS  := systemd dbus
+TEST_DEPS := gcc libc6-dev busybox-static systemd-journal-remote docker-registry skopeo
+
+.DEFAULT_GOAL := build
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
+
+.PHONY: build
+build: ## build the binaries into bin/
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ $(addprefix ./cmd/,$(BINS))
+
+.PHONY: deps
+deps: ## install the distribution packages that cleat needs to run
+	@scripts/install-packages $(RUN_DEPS)
+
+.PHONY: test-deps
+test-deps: ## install the distribution packages that the tests need
+	@scripts/install-packages $(RUN_DEPS) $(TEST_DEPS)
+
+.PHONY: test
+test: test-deps build lint unit e2e ## everything that CI runs: vet, lint, unit and end-to-end tests
+
+.PHONY: unit
+unit: ## unit tests with the race detector
+	CLEAT_TEST_ROOT=1 $(GO) test -race -timeout 20m $$($(GO) list ./... | grep -v /tests)
+
+.PHONY: e2e
+e2e: build ## end-to-end tests of the built binaries on real systemd
+	CLEAT_TEST_ROOT=1 CLEAT_BIN=$(CURDIR)/bin $(GO) test -timeout 30m ./tests/...
+
+.PHONY: lint
+lint: ## go vet and golangci-lint
+	$(GO) vet ./...
+	$(TOOL) golangci-lint run ./...
+
+.PHONY: fmt
+fmt: ## format all Go code
+	gofmt -w $(GOFILES)
+
+.PHONY: golden
+golden: ## rewrite the golden files; review the diff like code
+	$(GO) test ./unitgen ./sandbox/profile ./engine -update
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME (default 30s)
+	@for pkg in $$($(GO) list ./...); do \
+	  for target in $$($(GO) test -list '^Fuzz' $$pkg | grep ^Fuzz || true); do \
+	    echo "$$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $${FUZZTIME:-30s} $$pkg; \
+	  done; \
+	done
+
+.PHONY: bench
+bench: build ## measure against systemd-run, docker and podman where they are installed
+	CLEAT_BIN=$(CURDIR)/bin $(GO) run ./tests/bench
+
+.PHONY: demo
+demo: deps build ## from nothing to a container that systemd supervises
+	@scripts/demo
+
+.PHONY: install
+install: build ## install below DESTDIR and PREFIX
+	install -D -m 0755 bin/cleat $(DESTDIR)$(PREFIX)/bin/cleat
+	for b in $(filter-out cleat,$(BINS)); do install -D -m 0755 bin/$$b $(DESTDIR)$(PREFIX)/libexec/cleat/$$b; done
+	for u in packaging/units/*; do \
+	  install -D -m 0644 $$u $(DESTDIR)$(PREFIX)/lib/systemd/system/$$(basename $$u); \
+	  sed -i 's#@LIBEXEC@#$(PREFIX)/libexec/cleat#g' $(DESTDIR)$(PREFIX)/lib/systemd/system/$$(basename $$u); \
+	done
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin dist
