@@ -1,0 +1,20 @@
+package unitgen
+
+// ServiceInput is what Service has to know beyond the container. Paths are
+// absolute.
+type ServiceInput struct {
+	InitPath string // cleat-init
+	Root     string // state that survives a reboot
+	RunRoot  string // state that does not
+
+	// SystemdVersion is the major version of the systemd that will get the
+	// unit; 0 means unknown, which counts as new enough.
+	SystemdVersion int
+
+	Slice    string // "" means cleat.slice
+	WantedBy string // the target that boot units are enabled in; "" means multi-user.target
+
+	// Devices are allowed in addition to the nodes named by spec.Device.Host,
+	// for example the content of a directory that was given there.
+	Devices []DeviceAllow
+}
