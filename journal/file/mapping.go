@@ -1,0 +1,91 @@
+package file
+
+import (
+	"fmt"
+	"io"
+	"io/fs"
+	"math"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// mapping is a file seen through mmap(2). No slice of its bytes may be kept
+// beyond the next call of a method.
+type mapping struct {
+	f     *os.File
+	id    fileID
+	bytes []byte
+}
+
+// fileID tells files apart, also when they are renamed.
+type fileID struct{ dev, ino uint64 }
+
+// openMapping opens and maps the file at path. An empty file has no bytes.
+func openMapping(path string) (*mapping, error) {
+	// O_NONBLOCK: opening a FIFO must not hang.
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	m := &mapping{f: f}
+	if err := m.grow(); err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return m, nil
+}
+
+// grow maps the file again if it has become longer.
+func (m *mapping) grow() error {
+	fi, err := m.f.Stat()
+	if err != nil {
+		return err
+	}
+	if !fi.Mode().IsRegular() {
+		return fmt.Errorf("map %s: %w", m.f.Name(), fs.ErrInvalid)
+	}
+	m.id = idOf(fi)
+	size := fi.Size()
+	if size <= int64(len(m.bytes)) {
+		return nil
+	}
+	if size > math.MaxInt {
+		return fmt.Errorf("map %s: %w", m.f.Name(), unix.EFBIG)
+	}
+	b, err := unix.Mmap(int(m.f.Fd()), 0, int(size), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return fmt.Errorf("map %s: %w", m.f.Name(), err)
+	}
+	old := m.bytes
+	m.bytes = b
+	return unmap(old)
+}
+
+// Close unmaps and closes the file.
+func (m *mapping) Close() error {
+	err := unmap(m.bytes)
+	m.bytes = nil
+	if cerr := m.f.Close(); err == nil {
+		err = cerr
+	}
+	return err
+}
+
+var _ io.Closer = (*mapping)(nil)
+
+func unmap(b []byte) error {
+	if b == nil {
+		return nil
+	}
+	return unix.Munmap(b)
+}
+
+func idOf(fi fs.FileInfo) fileID {
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	if !ok {
+		return fileID{}
+	}
+	return fileID{uint64(st.Dev), st.Ino}
+}
