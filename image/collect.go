@@ -1,0 +1,224 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/cleat-project/cleat/internal/fsx"
+)
+
+// Sweep deletes everything that no image, container or running session needs:
+// rests of killed pulls, blobs and layers of removed images. It reports false,
+// having done nothing, if the store is held at the moment.
+func (s *Store) Sweep(ctx context.Context) (bool, error) {
+	if !fsx.Exists(s.path()) {
+		return true, nil
+	}
+	err := s.collect(ctx, true)
+	if errors.Is(err, errHeld) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func (s *Store) pendingPath() string { return s.path("garbage") }
+
+// notePending leaves a note for the session that hinders a deletion to do it.
+func (s *Store) notePending() error {
+	return fsx.WriteFileVolatile(s.pendingPath(), nil, filePerm)
+}
+
+// collectPending does what notePending has noted, unless there are other sessions.
+func (s *Store) collectPending(ctx context.Context) error {
+	if !fsx.Exists(s.pendingPath()) {
+		return nil
+	}
+	if err := s.collect(context.WithoutCancel(ctx), false); !errors.Is(err, errHeld) {
+		return err
+	}
+	return nil
+}
+
+// collect deletes the garbage. Complete rests of this boot, which a repeated pull
+// can use, count as such only if all is set.
+func (s *Store) collect(ctx context.Context, all bool) error {
+	trash, err := s.choose(ctx, all)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, path := range trash { // another collector may be at the same directories
+		errs = append(errs, os.RemoveAll(path))
+	}
+	return errors.Join(errs...)
+}
+
+// choose makes garbage unreachable while nobody else holds the store. It returns
+// the directories that take long to delete and that no lock is needed for.
+func (s *Store) choose(ctx context.Context, all bool) ([]string, error) {
+	hold, err := s.holdAlone()
+	if err != nil {
+		return nil, err
+	}
+	defer hold.Release()
+	lock, err := fsx.Acquire(ctx, s.path("lock"))
+	if err != nil {
+		return nil, err
+	}
+	defer lock.Release()
+	live, err := s.live(ctx)
+	if err != nil {
+		return nil, err
+	}
+	boot, err := bootID()
+	if err != nil {
+		return nil, err
+	}
+	c := &collector{store: s, live: live, all: all, boot: boot}
+	if err := c.run(); err != nil {
+		return nil, err
+	}
+	return c.trash, os.RemoveAll(s.pendingPath())
+}
+
+// live returns the digests of all blobs and layers that are needed.
+func (s *Store) live(ctx context.Context) (map[string]bool, error) {
+	x, err := s.readIndex()
+	if err != nil {
+		return nil, err
+	}
+	entries, err := x.all()
+	if err != nil {
+		return nil, err
+	}
+	live := map[string]bool{}
+	for _, e := range entries {
+		if err := s.mark(live, e); err != nil {
+			return nil, fmt.Errorf("image %s: %w; nothing was deleted, remove that image first", e.id().Short(), err)
+		}
+	}
+	if s.inUse == nil {
+		return live, nil
+	}
+	uses, err := s.inUse(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list containers that use images: %w", err)
+	}
+	for _, u := range uses {
+		for _, d := range u.Layers {
+			live[d.Hex()] = true
+		}
+	}
+	return live, nil
+}
+
+func (s *Store) mark(live map[string]bool, e entry) error {
+	data, err := s.readBlob(e.Digest, MaxManifestBytes)
+	if err != nil {
+		return err
+	}
+	m, err := ParseManifest(data, e.MediaType)
+	if err != nil {
+		return err
+	}
+	if data, err = s.readBlob(e.id(), MaxConfigBytes); err != nil {
+		return err
+	}
+	c, err := ParseConfig(data)
+	if err != nil {
+		return err
+	}
+	live[e.Digest.Hex()], live[e.id().Hex()] = true, true
+	for _, d := range m.Layers {
+		live[d.Digest.Hex()] = true
+	}
+	for _, d := range c.RootFS.DiffIDs {
+		live[d.Hex()] = true
+	}
+	return nil
+}
+
+// collector takes garbage away.
+type collector struct {
+	store *Store
+	live  map[string]bool // hex digits of digests
+	all   bool
+	boot  string
+	trash []string // directories that nothing leads to any more
+}
+
+// run renames dead layers, because a half-deleted one must not be found under
+// its name after a crash, and deletes dead files.
+func (c *collector) run() error {
+	s := c.store
+	dead := func(name string) bool { return !c.live[name] }
+	return errors.Join(
+		c.each(s.layersDir(), c.layer), // first: it adds to live
+		fsx.SyncDir(s.layersDir()),
+		c.deleteFiles(s.path("blobs", "sha256"), dead),
+		c.deleteFiles(s.path("sizes"), dead),
+		c.deleteFiles(s.path("locks"), dead),
+		c.deleteFiles(s.path(), fsx.IsTemp),
+		c.each(s.path("staging"), c.staged),
+	)
+}
+
+func (c *collector) each(dir string, visit func(name string) error) error {
+	list, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range list {
+		if err := visit(e.Name()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *collector) deleteFiles(dir string, dead func(name string) bool) error {
+	return c.each(dir, func(name string) error {
+		if !dead(name) {
+			return nil
+		}
+		return os.Remove(filepath.Join(dir, name))
+	})
+}
+
+// staged deletes blobs of earlier boots and temporary files.
+func (c *collector) staged(name string) error {
+	if name == c.boot && !c.all {
+		return nil
+	}
+	return os.RemoveAll(c.store.path("staging", name))
+}
+
+func (c *collector) layer(name string) error {
+	if c.live[name] {
+		return nil
+	}
+	if digits, ok := strings.CutPrefix(name, stagedPrefix+c.boot+"-"); ok && !c.all {
+		c.live[digits] = true // so that its size is kept
+		return nil
+	}
+	path := filepath.Join(c.store.layersDir(), name)
+	if strings.HasPrefix(name, tempPrefix) {
+		c.trash = append(c.trash, path)
+		return nil
+	}
+	return c.throwAway(path)
+}
+
+// throwAway moves a directory out of reach.
+func (c *collector) throwAway(path string) error {
+	bin, err := os.MkdirTemp(c.store.layersDir(), tempPrefix+"*")
+	if err != nil {
+		return err
+	}
+	c.trash = append(c.trash, bin)
+	return os.Rename(path, filepath.Join(bin, "dead"))
+}
