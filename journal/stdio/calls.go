@@ -1,0 +1,171 @@
+package stdio
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cleat-project/cleat/spec"
+)
+
+// Files are the ends of a container's stdio that the broker takes over. The
+// caller keeps its own descriptors and should close them after Register: the
+// broker sees the end of the output only when no other writer is left.
+type Files struct {
+	Master *os.File // of the terminal; then the others are nil
+
+	Stdout *os.File // read end of the payload's stdout
+	Stderr *os.File // read end of the payload's stderr, another pipe
+	Stdin  *os.File // write end of the payload's stdin; nil if it is /dev/null
+}
+
+// list returns the descriptors in the order in which the protocol sends them.
+func (f Files) list() []*os.File {
+	if f.Master != nil {
+		return []*os.File{f.Master}
+	}
+	if f.Stdin == nil {
+		return []*os.File{f.Stdout, f.Stderr}
+	}
+	return []*os.File{f.Stdout, f.Stderr, f.Stdin}
+}
+
+// Register hands the stdio of a container that is about to start to the broker
+// at socket. When it returns nil the descriptors are in systemd's keeping and
+// outlive the broker, and clients that waited for the container are attached;
+// the payload may run. If the container is still registered from an earlier run,
+// that run's output is taken to its end beside the new one's.
+func Register(ctx context.Context, socket string, reg Registration, files Files) error {
+	reg.TTY, reg.Stdin = files.Master != nil, files.Stdin != nil
+	if !reg.TTY && (files.Stdout == nil || files.Stderr == nil) {
+		return fmt.Errorf("register stdio of %s: stdout or stderr is missing: %w", reg.ID, spec.ErrInvalid)
+	}
+	var fds []int
+	for _, f := range files.list() {
+		fds = append(fds, int(f.Fd()))
+	}
+	if err := call(ctx, socket, VerbRegister, reg, nil, fds...); err != nil {
+		return fmt.Errorf("register stdio of %s: %w", reg.ID, err)
+	}
+	return nil
+}
+
+// Drain waits until every output stream of the container's current run has
+// ended and the journal has taken its last line, and lets the broker forget it.
+// It is meant for the time after the payload's death: if a process that left the
+// container keeps a stream open, the broker waits grace for it, takes what has
+// been written until then and closes it. A negative grace waits for ever. A
+// container that the broker does not know is drained already.
+func Drain(ctx context.Context, socket, id string, grace time.Duration) error {
+	if err := call(ctx, socket, VerbDrain, DrainRequest{ID: id, Grace: grace}, nil); err != nil {
+		return fmt.Errorf("drain output of %s: %w", id, err)
+	}
+	return nil
+}
+
+// Resize sets the size of the container's terminal. The error matches
+// spec.ErrNotFound if the broker does not know the container and
+// spec.ErrConflict if that has no terminal.
+func Resize(ctx context.Context, socket, id string, size Size) error {
+	if err := call(ctx, socket, VerbResize, ResizeRequest{ID: id, Size: size}, nil); err != nil {
+		return fmt.Errorf("resize terminal of %s: %w", id, err)
+	}
+	return nil
+}
+
+// List returns what the broker knows, in the order of ids. An answer of any
+// length also shows that the broker works.
+func List(ctx context.Context, socket string) ([]Status, error) {
+	list := []Status{}
+	err := call(ctx, socket, VerbList, nil, func(payload []byte) error {
+		var s Status
+		if err := json.Unmarshal(payload, &s); err != nil {
+			return err
+		}
+		list = append(list, s)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list stdio: %w", err)
+	}
+	return list, nil
+}
+
+// attempts is how often a request is made when the broker is killed while it
+// works on it. Every request may be repeated: a registration of the same pipes
+// for the same container is recognized.
+const attempts = 5
+
+// call makes one request and reads the answer to its end. Every FrameItem's
+// payload goes to item. There is no pause between attempts: connecting waits in
+// the socket's queue until systemd has started the broker again.
+func call(ctx context.Context, socket string, verb byte, v any, item func([]byte) error, fds ...int) error {
+	msg, err := EncodeRequest(verb, v)
+	if err != nil {
+		return err
+	}
+	for range attempts {
+		if err = callOnce(ctx, socket, msg, item, fds); !lost(err) {
+			break
+		}
+	}
+	return err
+}
+
+func callOnce(ctx context.Context, socket string, msg []byte, item func([]byte) error, fds []int) (err error) {
+	c, err := Dial(ctx, socket)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(causeOf(ctx, err), c.Close()) }()
+	defer c.Bind(ctx)()
+	if err := c.Send(msg, fds...); err != nil {
+		return err
+	}
+	return readAnswer(c, item)
+}
+
+// lost tells whether err means that the broker died with the connection open.
+func lost(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.EPIPE)
+}
+
+func readAnswer(c *Conn, item func([]byte) error) error {
+	buf := make([]byte, 4<<10)
+	for {
+		n, fds, err := c.Recv(buf)
+		if err != nil {
+			return fmt.Errorf("read answer: %w", err)
+		}
+		closeAll(fds)
+		switch buf[0] {
+		case FrameOK:
+			return nil
+		case FrameError:
+			return decodeError(buf[1:n])
+		case FrameItem:
+			if item == nil {
+				return fmt.Errorf("answer holds an item: %w", spec.ErrInvalid)
+			}
+			if err := item(buf[1:n]); err != nil {
+				return err
+			}
+		default:
+			return fmt.Errorf("answer of type %q: %w", buf[0], spec.ErrInvalid)
+		}
+	}
+}
+
+// causeOf replaces the deadline error that Bind provokes by ctx's own.
+func causeOf(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
