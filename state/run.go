@@ -34,9 +34,15 @@ type Run struct {
 	// next one.
 	Restarting bool `json:",omitempty"`
 
-	// Stopped is set by a manual stop or kill and cleared by a manual start. No
-	// automatic restart happens while it is set.
-	Stopped bool `json:",omitempty"`
+	// Stopped is set by a manual stop or kill and cleared by a manual start; see
+	// SetStopped. No automatic restart happens while it is set.
+	Stopped bool `json:"-"`
+}
+
+// Exit is how a run ended, for those who wait for it.
+type Exit struct {
+	Code  int    // as Run.ExitCode
+	Error string `json:",omitempty"` // as Run.Error
 }
 
 // Live is what cleat-init notes of a run while it lasts. It lies below the
@@ -52,12 +58,34 @@ func (s *Store) LoadRun(id string) (Run, error) {
 	var r Run
 	err := readJSON(filepath.Join(s.Dir(id), "state.json"), &r)
 	if errors.Is(err, spec.ErrNotFound) {
-		return Run{}, nil
+		r, err = Run{}, nil
 	}
+	r.Stopped = fsx.Exists(s.stoppedPath(id))
 	return r, err
 }
 
-// SaveRun stores r durably.
+// SetStopped durably sets or clears Run.Stopped. It has a file of its own, so
+// that the front end that stops a container and the helper that records the end
+// of its run never overwrite each other.
+func (s *Store) SetStopped(id string, stopped bool) error {
+	path := s.stoppedPath(id)
+	if fsx.Exists(path) == stopped {
+		return nil
+	}
+	if stopped {
+		return fsx.WriteFile(path, nil, 0o600)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return fsx.SyncDir(s.Dir(id))
+}
+
+func (s *Store) stoppedPath(id string) string { return filepath.Join(s.Dir(id), "stopped") }
+
+// SaveRun stores r durably, but for r.Stopped. It is for the start helper,
+// whose runs systemd keeps apart, and while there is no run for a front end
+// that holds the container's lock.
 func (s *Store) SaveRun(id string, r Run) error {
 	return writeJSON(filepath.Join(s.Dir(id), "state.json"), r, fsx.WriteFile)
 }
@@ -76,10 +104,10 @@ func (s *Store) SaveLive(id string, l Live) error {
 }
 
 // Ended removes the record of SaveLive and announces to everybody who waits on
-// the exit directory that the run of container id ended with code. It comes
-// last: whoever is woken finds the run recorded and all output in the journal.
-func (s *Store) Ended(id string, code int) error {
-	if err := writeJSON(s.exitPath(id), code, fsx.WriteFileVolatile); err != nil {
+// the exit directory how the run of container id ended. It comes last: whoever
+// is woken finds the run recorded and all output in the journal.
+func (s *Store) Ended(id string, exit Exit) error {
+	if err := writeJSON(s.exitPath(id), exit, fsx.WriteFileVolatile); err != nil {
 		return fmt.Errorf("announce exit: %w", err)
 	}
 	if err := os.Remove(s.livePath(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -88,12 +116,12 @@ func (s *Store) Ended(id string, code int) error {
 	return nil
 }
 
-// ExitCode returns what Ended announced last for container id. Without an
+// LoadExit returns what Ended announced last for container id. Without an
 // announcement since the last boot, it returns spec.ErrNotFound.
-func (s *Store) ExitCode(id string) (int, error) {
-	var code int
-	err := readJSON(s.exitPath(id), &code)
-	return code, err
+func (s *Store) LoadExit(id string) (Exit, error) {
+	var exit Exit
+	err := readJSON(s.exitPath(id), &exit)
+	return exit, err
 }
 
 // ForgetExit removes the announcement of Ended, so that the next wait does not

@@ -183,17 +183,17 @@ func TestDanglingNameIsTakenOver(t *testing.T) {
 
 func TestExitIsAnnounced(t *testing.T) {
 	s := newStore(t)
-	if _, err := s.ExitCode(id("aa")); !errors.Is(err, spec.ErrNotFound) {
+	if _, err := s.LoadExit(id("aa")); !errors.Is(err, spec.ErrNotFound) {
 		t.Errorf("exit before the end: %v", err)
 	}
 	if err := s.SaveLive(id("aa"), state.Live{PID: 42}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Ended(id("aa"), 137); err != nil {
+	if err := s.Ended(id("aa"), state.Exit{Code: 137}); err != nil {
 		t.Fatal(err)
 	}
-	if code, err := s.ExitCode(id("aa")); err != nil || code != 137 {
-		t.Errorf("ExitCode = %d, %v", code, err)
+	if exit, err := s.LoadExit(id("aa")); err != nil || exit.Code != 137 {
+		t.Errorf("LoadExit = %v, %v", exit, err)
 	}
 	if _, err := s.LoadLive(id("aa")); !errors.Is(err, spec.ErrNotFound) {
 		t.Errorf("still live: %v", err)
@@ -201,7 +201,7 @@ func TestExitIsAnnounced(t *testing.T) {
 	if err := s.SweepExits(time.Now().Add(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.ExitCode(id("aa")); !errors.Is(err, spec.ErrNotFound) {
+	if _, err := s.LoadExit(id("aa")); !errors.Is(err, spec.ErrNotFound) {
 		t.Errorf("exit of a container that is gone was kept: %v", err)
 	}
 }
@@ -246,5 +246,30 @@ func TestWithLockAfterRemoval(t *testing.T) {
 	}
 	if entries, _ := os.ReadDir(filepath.Join(s.RunRoot(), "locks")); len(entries) > 0 {
 		t.Errorf("left %v", entries)
+	}
+}
+
+func TestStoppedIsApartFromTheRun(t *testing.T) {
+	s := newStore(t)
+	c := create(t, s, "web", id("aa"))
+	run, err := s.LoadRun(c.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.SetStopped(c.ID, true); err != nil { // between load and save of the helper
+		t.Fatal(err)
+	}
+	run.ExitCode = 7
+	if err := s.SaveRun(c.ID, run); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.LoadRun(c.ID); err != nil || !got.Stopped || got.ExitCode != 7 {
+		t.Errorf("LoadRun = %+v, %v", got, err)
+	}
+	if err := s.SetStopped(c.ID, false); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := s.LoadRun(c.ID); got.Stopped {
+		t.Error("still stopped")
 	}
 }

@@ -1,0 +1,48 @@
+package state
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ExitWatch tells when runs end, see Store.Ended.
+type ExitWatch struct{ f *os.File }
+
+// WatchExits begins to watch. What is announced afterwards is not missed. The
+// caller closes the watch.
+func (s *Store) WatchExits() (*ExitWatch, error) {
+	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
+	if err != nil {
+		return nil, fmt.Errorf("watch exits: %w", err)
+	}
+	w := &ExitWatch{os.NewFile(uintptr(fd), "inotify")}
+	if _, err := unix.InotifyAddWatch(fd, s.ExitDir(), unix.IN_MOVED_TO|unix.IN_DELETE); err != nil {
+		w.Close()
+		return nil, fmt.Errorf("watch %s: %w", s.ExitDir(), err)
+	}
+	return w, nil
+}
+
+// Next waits until something happened to the announcement of any container,
+// at most until ctx is done. The caller looks what.
+func (w *ExitWatch) Next(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { _ = w.f.SetReadDeadline(time.Unix(1, 0)) })
+	defer stop()
+	var events [4096]byte // whatever is in it: the caller reads the directory
+	_, err := w.f.Read(events[:])
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		return fmt.Errorf("watch exits: %w", err)
+	}
+	return nil
+}
+
+// Close ends the watch.
+func (w *ExitWatch) Close() { _ = w.f.Close() }
