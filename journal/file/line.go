@@ -38,10 +38,10 @@ type lineDecoder struct {
 	line    journal.LogLine
 	buf     []byte // backs line.Message
 
-	hasMessage bool // of this line, could be read
-	attrs    []uint64 // objects of the attributes of this line
-	attrsWas []uint64 // and those that line.Attrs was made of
-	attrsOf  *source
+	hasMessage bool     // of this line, could be read
+	attrs      []uint64 // objects of the attributes of this line
+	attrsWas   []uint64 // and those that line.Attrs was made of
+	attrsOf    *source
 }
 
 // decode sets line from the entry at the head of src. Damage to a field other
