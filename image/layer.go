@@ -65,6 +65,19 @@ func (in *Ingest) AddLayer(ctx context.Context, want Digest, tar io.Reader, unpa
 	return diffID, size, os.RemoveAll(dir)
 }
 
+// VerifyTar reads tar to its end and returns a *Mismatch unless it is the
+// uncompressed layer diffID.
+func VerifyTar(tar io.Reader, diffID Digest) error {
+	h := sha256.New()
+	if _, err := io.Copy(h, tar); err != nil {
+		return err
+	}
+	if got := digestOfSum(h.Sum(nil)); got != diffID {
+		return &Mismatch{"layer, uncompressed,", string(diffID), string(got)}
+	}
+	return nil
+}
+
 // makeLayerRoot makes the directory that becomes "/". Its parent is closed to
 // users, so that 0755 opens nothing; chmod because of the umask.
 func makeLayerRoot(root string) error {
