@@ -1,0 +1,53 @@
+package tests
+
+import (
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// things are objects of the machine that a test could leave behind.
+type things map[string]bool
+
+// observe lists mounts, network devices, control groups, network namespaces
+// and processes that belong to cleat.
+func observe() things {
+	seen := things{}
+	mounts, _ := os.ReadFile("/proc/self/mountinfo")
+	for line := range strings.Lines(string(mounts)) {
+		if fields := strings.Fields(line); len(fields) > 4 {
+			seen["mount "+fields[4]] = true
+		}
+	}
+	for kind, pattern := range map[string]string{
+		"network device":    "/sys/class/net/*",
+		"control group":     "/sys/fs/cgroup/unified/*",
+		"network namespace": "/run/netns/*",
+		"socket or file":    "/run/cleat*",
+		"journal socket":    "/dev/log",
+	} {
+		paths, _ := filepath.Glob(pattern)
+		for _, p := range paths {
+			if info, err := os.Stat(p); err == nil && (kind != "control group" || info.IsDir()) {
+				seen[kind+" "+p] = true
+			}
+		}
+	}
+	programs, _ := filepath.Glob("/proc/[0-9]*/exe")
+	for _, p := range programs {
+		target, err := os.Readlink(p)
+		if base := filepath.Base(target); err == nil && (strings.HasPrefix(base, "cleat") || base == "systemd" || strings.HasPrefix(base, "systemd-")) {
+			seen["process "+p+" "+target] = true
+		}
+	}
+	return seen
+}
+
+// minus returns what is in t and not in before, sorted.
+func (t things) minus(before things) []string {
+	rest := maps.Clone(t)
+	maps.DeleteFunc(rest, func(k string, _ bool) bool { return before[k] })
+	return slices.Sorted(maps.Keys(rest))
+}
