@@ -3,6 +3,7 @@ package file
 import (
 	"encoding/binary"
 	"encoding/hex"
+	"fmt"
 )
 
 // ID is a 128-bit id of systemd: of a boot, a machine, a sequence of entries.
@@ -79,7 +80,7 @@ func parseHeader(path string, b []byte) (header, error) {
 	}
 	h.flags = binary.LittleEndian.Uint32(b[hdrIncompatible:])
 	if h.flags&^uint32(knownFlags) != 0 {
-		return h, ErrUnsupported
+		return h, fmt.Errorf("read journal %s: incompatible flags %#x: %w", path, h.flags, ErrUnsupported)
 	}
 	copy(h.fileID[:], b[hdrFileID:])
 	copy(h.seqnumID[:], b[hdrSeqnumID:])

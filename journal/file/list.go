@@ -147,7 +147,9 @@ func (l *entryList) search(ok func(off uint64) bool) uint64 {
 type cursor struct {
 	lists []*entryList
 	pos   []uint64 // for each list: entries before it are behind the cursor
-	done  uint64   // the highest offset that next has returned
+	done  uint64   // the highest offset that next has returned, 0 at first
+
+	undone uint64 // the lowest offset that prev has returned, 0 at first
 }
 
 const noEntry = math.MaxUint64
@@ -170,15 +172,29 @@ func (c *cursor) seek(ok func(off uint64) bool) {
 func (c *cursor) seekEnd() {
 	for k, l := range c.lists {
 		c.pos[k] = l.n
-		if l.n > 0 {
-			c.done = max(c.done, l.at(l.n-1))
-		}
 	}
 }
 
 // next returns the offset of the next entry and steps over it; noEntry at the
 // end.
 func (c *cursor) next() uint64 {
+	for {
+		off := c.step()
+		if off == noEntry {
+			return off
+		}
+		if off > c.done {
+			c.done = off
+			return off
+		}
+		// Offsets ascend, or a damaged list could go on almost for ever.
+		l := c.lists[0]
+		l.f.note(l.f.bad(off, "entries are listed out of order"))
+	}
+}
+
+// step is next without regard to order.
+func (c *cursor) step() uint64 {
 	off := uint64(noEntry)
 	for k, l := range c.lists {
 		if o := c.peek(k, l); o < off {
@@ -193,7 +209,6 @@ func (c *cursor) next() uint64 {
 			c.pos[k]++
 		}
 	}
-	c.done = max(c.done, off)
 	return off
 }
 
@@ -215,6 +230,20 @@ func (c *cursor) peek(k int, l *entryList) uint64 {
 // prev returns the offset of the entry before the cursor and steps back over it;
 // noEntry at the beginning.
 func (c *cursor) prev() uint64 {
+	for {
+		off := c.stepBack()
+		if off == 0 {
+			return noEntry
+		}
+		if c.undone == 0 || off < c.undone { // see next
+			c.undone = off
+			return off
+		}
+	}
+}
+
+// stepBack is prev without regard to order; 0 at the beginning.
+func (c *cursor) stepBack() uint64 {
 	off := uint64(0)
 	for k, l := range c.lists {
 		for c.pos[k] > 0 && l.at(c.pos[k]-1) == 0 { // a hole, or not written yet
@@ -223,9 +252,6 @@ func (c *cursor) prev() uint64 {
 		if c.pos[k] > 0 {
 			off = max(off, l.at(c.pos[k]-1))
 		}
-	}
-	if off == 0 {
-		return noEntry
 	}
 	for k, l := range c.lists {
 		if c.pos[k] > 0 && l.at(c.pos[k]-1) == off {
