@@ -35,6 +35,7 @@ var allowed = map[string][]string{
 	"cmd/cleat-init":   {"sandbox", "rootfs", "state", "journal/stdio"},
 	"cmd/cleat-stdiod": {"journal"},
 	"tests":            {},
+	"examples":         {},
 	"internal":         {},
 }
 
