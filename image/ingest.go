@@ -199,6 +199,19 @@ func (w *BlobWriter) Close() {
 	_ = os.Remove(w.f.Name()) // gone already if it was staged
 }
 
+// TempFile returns a file without name in the store's file system, for what is
+// too large for memory. Its space is free again when the caller closes it.
+func (in *Ingest) TempFile() (*os.File, error) {
+	f, err := os.CreateTemp(in.store.path("staging"), tempPrefix+"*")
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
 // Addition is an image that is complete in a session.
 type Addition struct {
 	Manifest Descriptor  // of the image's manifest, which is a staged blob; Size and Digest are used

@@ -1,0 +1,128 @@
+// Package config reads cleat's configuration file, /etc/cleat/cleat.yaml. A file
+// that is not there means the defaults. All keys, with their defaults:
+//
+//	registries:                  # how single registries are spoken to; the key is host or host:port
+//	  docker.io:
+//	    mirrors: []              # hosts asked first, in this order; the registry itself comes last
+//	  registry.lan:5000:
+//	    plain_http: false        # allow plain HTTP if TLS does not answer; loopback may always
+//	    insecure: false          # do not check certificates; allows plain HTTP too
+//	default_network: none        # of containers without --network: none, host or bridge
+//	log:
+//	  tag: "{{.ID}}"             # SYSLOG_IDENTIFIER and CONTAINER_TAG of a container's log
+//	pull:
+//	  downloads: 6               # layers loaded at a time
+//
+// Decoding is strict: an unknown key is an error that names its line.
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+)
+
+// Path is where the configuration is read from unless the user says otherwise.
+const Path = "/etc/cleat/cleat.yaml"
+
+// Config is the whole configuration. Default returns what holds without a file.
+type Config struct {
+	Registries     map[string]Registry `yaml:"registries"`
+	DefaultNetwork string              `yaml:"default_network"` // "none", "host" or "bridge"
+	Log            Log                 `yaml:"log"`
+	Pull           Pull                `yaml:"pull"`
+}
+
+// Registry is how one registry is spoken to.
+type Registry struct {
+	PlainHTTP bool     `yaml:"plain_http"` // plain HTTP is allowed if TLS does not answer
+	Insecure  bool     `yaml:"insecure"`   // certificates are not checked
+	Mirrors   []string `yaml:"mirrors"`    // hosts, asked first
+}
+
+// Log is how container output is labelled.
+type Log struct {
+	Tag string `yaml:"tag"` // a Go template, as Docker's --log-opt tag=
+}
+
+// Pull is how images are pulled.
+type Pull struct {
+	Downloads int `yaml:"downloads"` // at a time, 1 to 64
+}
+
+// Default returns the configuration of a machine without a file.
+func Default() Config {
+	return Config{DefaultNetwork: "none", Log: Log{Tag: "{{.ID}}"}, Pull: Pull{Downloads: 6}}
+}
+
+// Load reads the file at path. If it is not there, Load returns the defaults.
+func Load(path string) (Config, error) {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Default(), nil
+	}
+	if err != nil {
+		return Config{}, fmt.Errorf("read configuration: %w", err)
+	}
+	c, err := Parse(data)
+	if err != nil {
+		return Config{}, fmt.Errorf("configuration %s: %w", path, err)
+	}
+	return c, nil
+}
+
+// Parse decodes a configuration file over the defaults and checks it.
+func Parse(data []byte) (Config, error) {
+	c := Default()
+	d := yaml.NewDecoder(bytes.NewReader(data))
+	d.KnownFields(true)
+	if err := d.Decode(&c); err != nil && !errors.Is(err, io.EOF) { // io.EOF: empty, or comments only
+		return Config{}, err
+	}
+	if err := d.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		return Config{}, errors.New("more than one YAML document")
+	}
+	return c, c.check()
+}
+
+func (c Config) check() error {
+	switch c.DefaultNetwork {
+	case "none", "host", "bridge":
+	default:
+		return fmt.Errorf("default_network is %q, want none, host or bridge", c.DefaultNetwork)
+	}
+	if c.Pull.Downloads < 1 || c.Pull.Downloads > 64 {
+		return fmt.Errorf("pull: downloads is %d, want 1 to 64", c.Pull.Downloads)
+	}
+	for host, r := range c.Registries {
+		for _, h := range append([]string{host}, r.Mirrors...) {
+			if err := checkHost(h); err != nil {
+				return fmt.Errorf("registries: %s: %w", host, err)
+			}
+		}
+	}
+	return nil
+}
+
+// checkHost accepts host[:port] without a scheme or path.
+func checkHost(s string) error {
+	host := strings.Trim(s, "[]")
+	if h, port, err := net.SplitHostPort(s); err == nil {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return fmt.Errorf("%q: port is not a number from 1 to 65535", s)
+		}
+		host = h
+	}
+	if host == "" || strings.ContainsAny(host, "/@?# \t") || strings.Contains(host, ":") && net.ParseIP(host) == nil {
+		return fmt.Errorf("%q is not host or host:port (without https:// and path)", s)
+	}
+	return nil
+}
