@@ -73,6 +73,9 @@ func (u *unpacker) unpackLZ4(src []byte) error {
 	}
 	size := binary.LittleEndian.Uint64(src)
 	src = src[8:]
+	if size == 0 { // lz4 panics
+		return io.ErrUnexpectedEOF
+	}
 	// A byte of LZ4 makes at most 255: do not allocate more for a few.
 	if size > maxField || size > 255*uint64(len(src)) {
 		return errTooLarge
