@@ -1,0 +1,98 @@
+package host
+
+import (
+	"embed"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/cleat-project/cleat/packaging/units"
+)
+
+// ownFiles are the units that make a bare system of the host: the targets that
+// other units refer to, the journal, and an end.
+//
+//go:embed units
+var ownFiles embed.FS
+
+// systemConf is the host's system.conf(5). The machine's own is not read.
+const systemConf = `[Manager]
+ShowStatus=no
+StatusUnitFormat=name
+DefaultTimeoutStopSec=10s
+DefaultLimitNOFILE=1024:524288
+`
+
+// journaldConf is the host's journald.conf(5). Its "volatile" journal lies on
+// the disk, see mountJournal. It must hold the output of chatty containers, so
+// its limits are wide and the rates unlimited, and nothing of it leaves the host:
+// no kernel messages, audit settings, syslog, console or wall.
+const journaldConf = `[Journal]
+Storage=volatile
+RuntimeMaxUse=4G
+RuntimeKeepFree=256M
+RuntimeMaxFileSize=128M
+RateLimitIntervalSec=0
+RateLimitBurst=0
+ReadKMsg=no
+Audit=
+ForwardToSyslog=no
+ForwardToKMsg=no
+ForwardToConsole=no
+ForwardToWall=no
+`
+
+// writeUnits writes the host's units where systemd looks for them last.
+func writeUnits(p bootPlan) error {
+	own, err := fs.Sub(ownFiles, "units")
+	if err != nil {
+		return fmt.Errorf("find the embedded units: %w", err)
+	}
+	for _, files := range []fs.FS{own, units.FS} {
+		if err := copyUnits(files, p); err != nil {
+			return fmt.Errorf("write the host's units: %w", err)
+		}
+	}
+	return os.Symlink("multi-user.target", filepath.Join(ownUnits, "default.target"))
+}
+
+func copyUnits(files fs.FS, p bootPlan) error {
+	entries, err := fs.ReadDir(files, ".")
+	if err != nil {
+		return err
+	}
+	fill := strings.NewReplacer("@SYSTEMD@", escape(p.Systemd), "@LIBEXEC@", escape(p.Libexec), "@RUNROOT@", escape(p.RunRoot))
+	for _, e := range entries {
+		text, err := fs.ReadFile(files, e.Name())
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(ownUnits, e.Name()), []byte(fill.Replace(string(text))), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// escape makes a path fit for a unit file, where "%" begins a specifier, "$" a
+// variable, and blanks separate words.
+func escape(path string) string {
+	return strings.NewReplacer("%", "%%", "$", "$$", `\`, `\\`, " ", `\x20`, `"`, `\x22`, `'`, `\x27`).Replace(path)
+}
+
+// writeConf writes the configuration of the host's systemd. As drop-ins they
+// win over what the distribution has below /usr.
+func writeConf(bootPlan) error {
+	for name, text := range map[string]string{"system.conf": systemConf, "journald.conf": journaldConf} {
+		dir := filepath.Join("/etc/systemd", name+".d")
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(dir, "zz-cleat.conf"), []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
+}
