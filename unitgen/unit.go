@@ -1,27 +1,38 @@
 // Package unitgen turns a container into the systemd unit that it is. It is
-// pure: no I/O, no clock, no environment. The same Unit has two forms, D-Bus
-// properties for a transient unit and the text of a unit file, and a golden
-// test proves that both say the same.
+// pure: no I/O, no clock, no environment. The same Unit has two forms: its
+// properties, as D-Bus takes them for a transient unit, and the text of a unit
+// file. Text writes the second from the first, so both say the same.
+//
+// Of what a container's user or image chose, only its name, id, image reference
+// (in Description), bind sources, devices and numbers get into the unit. Argv,
+// environment and labels stay in the start plan, where systemd does not expand
+// anything.
 package unitgen
 
 // Unit is a systemd unit as data.
 type Unit struct {
-	Name       string // with its suffix, for example "cleat-web.service"
-	Properties []Property
+	Name       string     // with its suffix, for example "cleat-web.service"
+	Properties []Property // sorted by name
 
 	// Install lists the units that pull this one in once it is enabled
 	// (WantedBy=); it exists in the file form alone.
 	Install []string
+
+	// ID of the container, X-Cleat-Id= in the file form; "" if there is none.
+	ID string
 }
 
 // Property is one setting of a unit in the shape that org.freedesktop.systemd1
 // takes for transient units. Value is one of string, bool, int32, uint32,
-// uint64, []string, []byte, []Exec, []DeviceAllow, []IOLimit, []IOWeight, ExitStatusSet,
-// []Path and []CPUSet, whose D-Bus signatures follow from their fields.
+// uint64, []string, []byte (a set of CPUs), []Exec, []DeviceAllow, []IOLimit
+// and ExitStatusSet, whose D-Bus signatures follow from their fields.
 type Property struct {
 	Name  string
 	Value any
 }
+
+// Infinity is systemd's "no limit" in properties of type uint64, times included.
+const Infinity = ^uint64(0)
 
 // Exec is one command line of ExecStart= and its kin: D-Bus signature (sasb).
 type Exec struct {
@@ -48,7 +59,3 @@ type ExitStatusSet struct {
 	Codes   []int32
 	Signals []int32
 }
-
-// RequiredPath is one entry of RequiresMountsFor=, which D-Bus takes as a list
-// of strings.
-type RequiredPath = string

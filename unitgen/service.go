@@ -1,0 +1,217 @@
+package unitgen
+
+import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/cleat-project/cleat/internal/signal"
+	"github.com/cleat-project/cleat/spec"
+)
+
+// The units that every container's unit refers to.
+const (
+	DefaultSlice  = "cleat.slice"
+	DefaultTarget = "multi-user.target"
+	StdioSocket   = "cleat-stdiod.socket"
+)
+
+// minSystemd is the first version with all properties used here, AllowedCPUs=
+// being the youngest.
+const minSystemd = 244
+
+// Service returns the unit of container c. What is wrong with c or in is
+// reported as spec.ErrInvalid, a systemd that is too old as spec.ErrUnsupport.
+func Service(c spec.Container, in ServiceInput) (Unit, error) {
+	if in.SystemdVersion != 0 && in.SystemdVersion < minSystemd {
+		return Unit{}, fmt.Errorf("systemd %d is too old, %d is needed: %w", in.SystemdVersion, minSystemd, spec.ErrUnsupport)
+	}
+	if err := checkName(c.Name); err != nil {
+		return Unit{}, err
+	}
+	u := Unit{Name: c.UnitName(), ID: c.ID}
+	parts := []func(spec.Container, ServiceInput) ([]Property, error){
+		identity, execution, killing, restarting, limits, rlimits, devices, ordering, logging,
+	}
+	for _, part := range parts {
+		props, err := part(c, in)
+		if err != nil {
+			return Unit{}, fmt.Errorf("unit %s: %w", u.Name, err)
+		}
+		u.Properties = append(u.Properties, props...)
+	}
+	sortProperties(u.Properties)
+	if c.Restart.Boot() {
+		u.Install = []string{or(in.WantedBy, DefaultTarget)}
+	}
+	return u, nil
+}
+
+// maxName keeps the name of a unit file below the limit of 255 bytes, with room
+// for the suffixes of drop-ins and sockets.
+const maxName = 200
+
+// checkName accepts what can be part of a unit's name without escaping; "@"
+// would make it a template's instance, "/" leave the directory.
+func checkName(name string) error {
+	outside := func(r rune) bool {
+		alnum := 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9'
+		return !alnum && !strings.ContainsRune("_.-", r)
+	}
+	if name == "" || len(name) > maxName || strings.ContainsFunc(name, outside) || strings.ContainsAny(name[:1], "_.-") {
+		return fmt.Errorf("container name %q: %w", name, spec.ErrInvalid)
+	}
+	return nil
+}
+
+// Slice returns a slice unit, for example "cleat-shop.slice" for a compose
+// project. Without properties of its own, naming a slice in Slice= is enough.
+func Slice(name, description string) Unit {
+	return Unit{Name: name, Properties: []Property{{"Description", printable(description)}}}
+}
+
+func sortProperties(props []Property) {
+	slices.SortFunc(props, func(a, b Property) int { return strings.Compare(a.Name, b.Name) })
+}
+
+func or(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
+
+// identity says what the unit is. An ended container must not stay loaded as
+// "failed": its true exit code is on disk.
+func identity(c spec.Container, in ServiceInput) ([]Property, error) {
+	return []Property{
+		{"CollectMode", "inactive-or-failed"},
+		{"Description", printable("Container " + c.Name + " (" + c.Image.Reference + ")")},
+		{"Documentation", []string{"man:cleat(1)"}},
+		{"Slice", or(in.Slice, DefaultSlice)},
+	}, nil
+}
+
+// execution names the helper's commands. It is the payload that runs in the
+// end: the helper announces it as the main process, over the notify socket
+// that the payload itself never gets. How long a start may take is the
+// helper's business: it waits out the backoff of restarts.
+func execution(c spec.Container, in ServiceInput) ([]Property, error) {
+	for _, path := range []string{in.InitPath, in.Root, in.RunRoot} {
+		if err := checkPath(path); err != nil {
+			return nil, err
+		}
+	}
+	if strings.Trim(c.ID, "0123456789abcdef") != "" || c.ID == "" {
+		return nil, fmt.Errorf("container id %q: %w", c.ID, spec.ErrInvalid)
+	}
+	helper := func(verb string) []Exec {
+		return []Exec{{
+			Path: in.InitPath,
+			Args: []string{in.InitPath, "--root", in.Root, "--runroot", in.RunRoot, verb, c.ID},
+		}}
+	}
+	return []Property{
+		{"ExecStart", helper("start")},
+		{"ExecStopPost", helper("post")},
+		{"NotifyAccess", "all"},
+		{"TimeoutStartUSec", Infinity},
+		{"Type", "notify"},
+	}, nil
+}
+
+// killing says how systemd stops the container: the payload gets the stop
+// signal, what is left after the grace period gets SIGKILL.
+//
+// The timeout also holds for ExecStopPost=, so "kill at once" cannot be a
+// timeout of zero (which systemd takes as infinity anyway): then the stop
+// signal is SIGKILL.
+func killing(c spec.Container, _ ServiceInput) ([]Property, error) {
+	sig, err := signal.Parse(or(c.StopSignal, "SIGTERM"))
+	if err != nil {
+		return nil, fmt.Errorf("stop signal: %w: %w", err, spec.ErrInvalid)
+	}
+	grace := spec.DefaultStopTimeout
+	if c.StopTimeout != nil {
+		grace = *c.StopTimeout
+	}
+	timeout := uint64(grace / time.Microsecond)
+	switch {
+	case grace < 0:
+		timeout = Infinity
+	case grace < time.Second:
+		kill, err := signal.Parse("SIGKILL")
+		if err != nil {
+			return nil, err
+		}
+		sig, timeout = kill, uint64(spec.DefaultStopTimeout/time.Microsecond)
+	}
+	return []Property{
+		{"KillMode", "mixed"},
+		{"KillSignal", int32(sig)},
+		{"SendSIGKILL", true},
+		{"TimeoutStopUSec", timeout},
+	}, nil
+}
+
+// ordering says what has to be there before the container: the broker's
+// socket, and the file systems that hold its state and its bind mounts.
+func ordering(c spec.Container, in ServiceInput) ([]Property, error) {
+	paths := []string{in.Root}
+	for _, m := range c.Mounts {
+		if m.Type != spec.MountBind {
+			continue
+		}
+		if !filepath.IsAbs(m.Source) || !utf8.ValidString(m.Source) {
+			return nil, fmt.Errorf("bind source %q: %w", m.Source, spec.ErrInvalid)
+		}
+		paths = append(paths, expressible(m.Source))
+	}
+	slices.Sort(paths)
+	return []Property{
+		{"After", []string{StdioSocket}},
+		{"RequiresMountsFor", slices.Compact(paths)},
+		{"Wants", []string{StdioSocket}},
+	}, nil
+}
+
+// expressible returns path, or the closest directory above it that a unit file
+// can name: there is no escape for control characters in RequiresMountsFor=.
+func expressible(path string) string {
+	path = filepath.Clean(path)
+	for strings.ContainsFunc(path, unprintable) {
+		path = filepath.Dir(path)
+	}
+	return path
+}
+
+// logging sends what the helper itself says to the journal, and lifts the
+// limit on the unit's rate of messages, which would also hit the container's
+// output. An interval of 0 is not handed on to journald (systemd 252), so the
+// limit is one that is never reached.
+func logging(spec.Container, ServiceInput) ([]Property, error) {
+	return []Property{
+		{"LogRateLimitBurst", uint32(1_000_000_000)},
+		{"LogRateLimitIntervalUSec", uint64(time.Second / time.Microsecond)},
+		{"StandardError", "journal"},
+		{"StandardInput", "null"},
+		{"StandardOutput", "journal"},
+		{"SyslogIdentifier", "cleat-init"},
+	}, nil
+}
+
+// checkPath accepts the paths that mean the same in both forms of a unit. A
+// dollar sign does not: systemd replaces variables in command lines, and the
+// D-Bus form has no escape for it that survives a daemon-reload.
+func checkPath(path string) error {
+	switch {
+	case !filepath.IsAbs(path) || filepath.Clean(path) != path:
+		return fmt.Errorf("path %q is not absolute and clean: %w", path, spec.ErrInvalid)
+	case strings.Contains(path, "$") || strings.ContainsFunc(path, unprintable) || !utf8.ValidString(path):
+		return fmt.Errorf("path %q has a character that systemd cannot take: %w", path, spec.ErrInvalid)
+	}
+	return nil
+}
