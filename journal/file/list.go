@@ -161,6 +161,15 @@ func (c *cursor) add(l *entryList) {
 	c.pos = append(c.pos, l.search(func(off uint64) bool { return off > c.done }))
 }
 
+// len is the number of entries in all lists.
+func (c *cursor) len() uint64 {
+	n := uint64(0)
+	for _, l := range c.lists {
+		n += l.n
+	}
+	return n
+}
+
 // seek puts the cursor before the first entry that fulfils ok; see search.
 func (c *cursor) seek(ok func(off uint64) bool) {
 	for k, l := range c.lists {

@@ -48,6 +48,7 @@ func (s *session) run(ctx context.Context, tail int, f follow) {
 		s.yield(nil, fmt.Errorf("read journal in %s: %w", strings.Join(s.paths, ", "), fs.ErrNotExist))
 		return
 	}
+	s.refresh()
 	s.position(tail)
 	if !s.drain(ctx) || !f.on {
 		return
@@ -98,10 +99,35 @@ func (s *session) catchUp(w *watcher, rescan bool) bool {
 			return false
 		}
 	}
-	for _, src := range s.sources {
-		src.refresh()
-	}
+	s.refresh()
 	return true
+}
+
+// maxPasses bounds how often refresh looks at each file while journald writes to
+// several of them without a pause.
+const maxPasses = 4
+
+// refresh takes in what journald has written to all files. It writes to several
+// at once, for example to one for each user, so what is seen of them must be of
+// one moment, or entries would come out of order: the file that changes is looked
+// at first, and the moment is right if no other one changes after that.
+func (s *session) refresh() {
+	var first *source
+	for range maxPasses {
+		var changed *source
+		if first != nil {
+			first.refresh()
+		}
+		for _, src := range s.sources {
+			if src != first && src.refresh() {
+				changed = src
+			}
+		}
+		if changed == nil {
+			return
+		}
+		first = changed
+	}
 }
 
 // close closes all files. Nothing was written, so that errors do not matter.
@@ -187,7 +213,9 @@ func (s *session) take(name string, seen map[fileID]bool) bool {
 		return s.report(name, err)
 	}
 	seen[f.m.id] = true
-	s.sources = append(s.sources, newSource(f, s.plan))
+	src := newSource(f, s.plan)
+	src.copied = slices.ContainsFunc(s.sources, func(o *source) bool { return o.f.fileID == f.fileID })
+	s.sources = append(s.sources, src)
 	return true
 }
 
@@ -287,8 +315,8 @@ func (s *session) drain(ctx context.Context) bool {
 // oldest returns the source with the oldest head and the one that comes next.
 func (s *session) oldest() (best, second *source) {
 	for _, src := range s.sources {
-		for s.hasLast && src.has && compareHeads(&src.head, &s.last) <= 0 {
-			src.forward() // the same entry in a second file, or one copied there later
+		for s.hasLast && src.has && s.isPast(src) {
+			src.forward()
 		}
 		switch {
 		case !src.has:
@@ -301,6 +329,15 @@ func (s *session) oldest() (best, second *source) {
 		}
 	}
 	return best, second
+}
+
+// isPast says that the entry at the head of src has been emitted already, from
+// another file, or skipped by tail: it is the last one, or an older one in a copy
+// of a file, or one that journald copied from /run to /var, with a new sequence.
+// Within a sequence an older one is only late, as refresh could not see it.
+func (s *session) isPast(src *source) bool {
+	c := compareHeads(&src.head, &s.last)
+	return c == 0 || c < 0 && (src.copied || src.head.seqnumID != s.last.seqnumID)
 }
 
 // ctxEvery is the number of entries between two looks at the context.

@@ -17,6 +17,7 @@ type source struct {
 	has      bool // head is set
 	archived bool // journald will not write to the file again
 	gone     bool // the file has been deleted
+	copied   bool // the file is a copy of another one
 
 	classes *classCache // used by lineDecoder
 }
@@ -91,28 +92,37 @@ func (s *source) list(data uint64) *entryList {
 	return l
 }
 
-// refresh takes in what journald has written since.
-func (s *source) refresh() {
+// refresh takes in what journald has written since, and says whether there is
+// anything.
+func (s *source) refresh() (changed bool) {
 	if s.archived {
-		return
+		return false
 	}
 	err := s.guard(func() {
 		s.archived = s.f.archived() // before the lists, or the last entries are lost
-		// The driver first: what its entries refer to was written before them.
-		for _, l := range s.cur.lists {
-			if err := l.refresh(); err != nil {
-				s.f.note(err)
-			}
-		}
-		if s.driver != nil {
-			s.driver.lookUp(s.f, func(off uint64) { s.cur.add(s.list(off)) })
-		}
-		for _, t := range s.checks {
-			t.lookUp(s.f, func(uint64) {})
-		}
+		before := s.cur.len()
+		s.refreshLists()
+		changed = s.cur.len() != before
 	})
 	if err != nil {
 		s.f.note(err)
+	}
+	return changed
+}
+
+// refreshLists brings the lists up to date: the driver's first, since what its
+// entries refer to was written before them.
+func (s *source) refreshLists() {
+	for _, l := range s.cur.lists {
+		if err := l.refresh(); err != nil {
+			s.f.note(err)
+		}
+	}
+	if s.driver != nil {
+		s.driver.lookUp(s.f, func(off uint64) { s.cur.add(s.list(off)) })
+	}
+	for _, t := range s.checks {
+		t.lookUp(s.f, func(uint64) {})
 	}
 }
 
