@@ -19,7 +19,7 @@ const (
 	ownDir       = "/run/cleat-host"
 	ownUnits     = ownDir + "/units" // what /usr/lib/systemd/system is elsewhere
 	emptyDir     = ownDir + "/empty"
-	notifySocket = ownDir + "/notify"
+	notifySocket = ownDir + "/notify" // also in cleat-host-ready.service
 )
 
 // controlFD is where the first process finds its end of the control socket.
@@ -52,7 +52,7 @@ func bootInside(arg string) error {
 	}
 	unix.Umask(0o022)
 	for _, step := range []func(bootPlan) error{
-		mountKernel, mountEtc, hideDevices, mountRun, mountJournal, writeUnits, writeConf, handOutNotify,
+		mountKernel, protectSysctl, mountEtc, hideDevices, mountRun, mountJournal, writeUnits, writeConf, handOutNotify,
 	} {
 		if err := step(p); err != nil {
 			return err
@@ -68,7 +68,6 @@ func systemdEnv() []string {
 	return []string{
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 		"container=cleat", // see https://systemd.io/CONTAINER_INTERFACE
-		"NOTIFY_SOCKET=" + notifySocket,
 		"SYSTEMD_UNIT_PATH=" + unitPath,
 		"SYSTEMD_GENERATOR_PATH=" + emptyDir,
 		"SYSTEMD_ENVIRONMENT_GENERATOR_PATH=" + emptyDir,
@@ -181,15 +180,15 @@ func machineID(dir string) (string, error) {
 }
 
 // hideDevices keeps systemd from the machine's console and kernel log. What it
-// says there before the journal runs goes to the boot log, its standard error.
-func hideDevices(bootPlan) error {
+// says there before the journal runs goes to the boot log.
+func hideDevices(p bootPlan) error {
 	if fsx.Exists("/dev/console") {
 		if err := bind(os.DevNull, "/dev/console"); err != nil {
 			return err
 		}
 	}
 	if fsx.Exists("/dev/kmsg") {
-		return bind("/proc/self/fd/2", "/dev/kmsg")
+		return bind(p.Dirs.BootLog, "/dev/kmsg")
 	}
 	return nil
 }
@@ -241,7 +240,7 @@ func mountJournal(p bootPlan) error {
 	return mount("tmpfs", "/var/log/journal", unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, "mode=0755,size=4k")
 }
 
-// handOutNotify makes the socket on which systemd says that it is up, and hands
+// handOutNotify makes the socket on which a unit says that the host is up, and hands
 // it to the process that waits for that outside.
 func handOutNotify(bootPlan) error {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)

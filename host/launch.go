@@ -17,18 +17,12 @@ import (
 
 	"github.com/cleat-project/cleat/internal/undo"
 	"github.com/cleat-project/cleat/spec"
-	"github.com/cleat-project/cleat/supervisor"
 )
 
 const (
 	// bootName is argv[0] of the process that becomes the host's PID 1; its
 	// argv[1] is a bootPlan.
 	bootName = "cleat-host-boot"
-
-	// slowBoot is when the host counts as up without systemd saying so, if
-	// its basic.target is reached: a boot container may be slow to start, and
-	// must not keep every other command waiting.
-	slowBoot = 3 * time.Second
 
 	// bootTimeout ends a boot that has come to nothing.
 	bootTimeout = 60 * time.Second
@@ -44,7 +38,7 @@ type bootPlan struct {
 }
 
 // planDirs are those of dirs that are mounted inside.
-type planDirs struct{ Units, Etc, Journal, Extra string }
+type planDirs struct{ Units, Etc, Journal, Extra, BootLog string }
 
 // boot starts the host; the caller holds the lock. On failure nothing is left.
 func (d dirs) boot(ctx context.Context, o Options) (err error) {
@@ -65,7 +59,13 @@ func (d dirs) boot(ctx context.Context, o Options) (err error) {
 	defer u.OnError(ctx, &err)
 	u.Push("clear away the embedded host", func(ctx context.Context) error { return d.clear(ctx, r) })
 
-	if r.PID, err = d.launch(ctx, plan, cgroup); err != nil {
+	restore, err := keepSysctl(ctx, o)
+	if err != nil {
+		return err
+	}
+	r.PID, err = d.launch(ctx, plan, cgroup)
+	restore()
+	if err != nil {
 		return d.explain(err)
 	}
 	if r.StartTicks, err = startTicks(r.PID); err != nil {
@@ -94,7 +94,7 @@ func (d dirs) plan(o Options) (bootPlan, error) {
 		o.Libexec = filepath.Dir(exe)
 	}
 	return bootPlan{
-		Dirs:    planDirs{d.units, d.etc, d.journal, d.extra},
+		Dirs:    planDirs{d.units, d.etc, d.journal, d.extra, d.bootLog},
 		RunRoot: o.RunRoot, Libexec: o.Libexec, Systemd: systemd,
 		PrivateNetwork: o.PrivateNetwork,
 	}, nil
@@ -137,7 +137,7 @@ func (d dirs) launch(ctx context.Context, plan bootPlan, cgroup string) (pid int
 	}()
 	ctx, cancel := context.WithTimeoutCause(ctx, bootTimeout, fmt.Errorf("not up after %s: %w", bootTimeout, spec.ErrUnavail))
 	defer cancel()
-	return proc.Pid, awaitBoot(ctx, ours, proc.Pid, ended)
+	return proc.Pid, awaitBoot(ctx, ours, ended)
 }
 
 // spawn starts this program anew as the first process of new namespaces, in the
@@ -203,7 +203,7 @@ func socketPair() (*net.UnixConn, *os.File, error) {
 }
 
 // awaitBoot returns once the host is up, or cannot come up.
-func awaitBoot(ctx context.Context, control *net.UnixConn, pid int, ended <-chan error) error {
+func awaitBoot(ctx context.Context, control *net.UnixConn, ended <-chan error) error {
 	notify, err := takeOver(ctx, control)
 	if err != nil {
 		return err
@@ -211,19 +211,13 @@ func awaitBoot(ctx context.Context, control *net.UnixConn, pid int, ended <-chan
 	defer func() { _ = notify.Close() }() // also ends readReady
 	ready := make(chan error, 1)
 	go func() { ready <- readReady(notify) }()
-	slow := time.NewTimer(slowBoot)
-	defer slow.Stop()
-	for {
-		select {
-		case err := <-ready:
-			return err
-		case err := <-ended:
-			return err
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-slow.C:
-			go func() { ready <- awaitBasic(ctx, pid) }()
-		}
+	select {
+	case err := <-ready:
+		return err
+	case err := <-ended:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
 }
 
@@ -279,8 +273,9 @@ func receivedConn(oob []byte) (net.Conn, error) {
 	return nil, errors.New("no notification socket received")
 }
 
-// readReady returns once systemd says that the boot is complete, see the notes
-// on containers in sd_notify(3).
+// readReady returns once cleat-host-ready.service has run. The end of the boot
+// itself, which systemd would report, may be far off: a container that starts at
+// boot can be slow, and must not keep every other command waiting.
 func readReady(notify net.Conn) error {
 	buf := make([]byte, 4096)
 	for {
@@ -294,20 +289,4 @@ func readReady(notify net.Conn) error {
 			}
 		}
 	}
-}
-
-// awaitBasic waits until sockets and slices are up, and so containers can start.
-func awaitBasic(ctx context.Context, pid int) error {
-	conn, err := supervisor.Dial(ctx, supervisor.Options{Socket: hostPath(pid, supervisor.PrivateSocket)})
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	w, err := conn.Watch(ctx, "basic.target")
-	if err != nil {
-		return err
-	}
-	defer w.Close()
-	_, err = w.Until(ctx, func(p supervisor.UnitProperties) bool { return p.ActiveState == "active" })
-	return err
 }

@@ -5,13 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/cleat-project/cleat/internal/fsx"
-	"github.com/cleat-project/cleat/supervisor"
 )
 
 // sigPoweroff is SIGRTMIN+4, which makes systemd start poweroff.target, see
@@ -35,7 +33,6 @@ type Status struct {
 	Started        time.Time // when it was up
 	Cgroup         string    // absolute path of its cgroup on the machine
 	PrivateNetwork bool
-	Socket         string // systemd's private socket, for supervisor.Dial from outside the host
 	UnitDir        string // where its boot units lie
 	Journal        string // where its journal lies
 }
@@ -53,15 +50,7 @@ func State(root string) (Status, error) {
 		return st, nil
 	}
 	st.Running, st.PID, st.Started, st.Cgroup, st.PrivateNetwork = true, r.PID, r.Started, r.Cgroup, r.PrivateNetwork
-	st.Socket = r.socket()
 	return st, nil
-}
-
-func (r record) socket() string { return hostPath(r.PID, supervisor.PrivateSocket) }
-
-// hostPath names a path of the host with that PID 1 from outside of it.
-func hostPath(pid int, path string) string {
-	return filepath.Join("/proc", strconv.Itoa(pid), "root", path)
 }
 
 // Stop ends the host and everything in it: services get their stop signal and

@@ -39,16 +39,10 @@ var errLost = fmt.Errorf("connection to systemd lost: %w", spec.ErrUnavail)
 // some 50 ms during a daemon-reexec, longer with many units on a busy machine.
 const reconnectFor = 10 * time.Second
 
-// Options says how to reach systemd. The zero value means the machine's own.
-type Options struct {
-	Socket  string // private socket of PID 1; "" means PrivateSocket, then SystemBus
-	UnitDir string // where WriteUnitFile writes; "" means UnitDir
-}
-
 // Conn is a connection to systemd. It is safe for concurrent use. It survives a
 // daemon-reload, and comes back by itself after a daemon-reexec.
 type Conn struct {
-	opts Options
+	private, bus, unitDir string // PrivateSocket, SystemBus and UnitDir but in tests
 
 	mu     sync.Mutex
 	link   *link
@@ -63,14 +57,11 @@ type Conn struct {
 //
 // Authentication goes on in the background; the first call waits for its end
 // and reports its failure.
-func Connect(ctx context.Context) (*Conn, error) { return Dial(ctx, Options{}) }
+func Connect(ctx context.Context) (*Conn, error) {
+	return connect(ctx, &Conn{private: PrivateSocket, bus: SystemBus, unitDir: UnitDir})
+}
 
-// Dial is Connect to the systemd that opts names.
-func Dial(ctx context.Context, opts Options) (*Conn, error) {
-	if opts.UnitDir == "" {
-		opts.UnitDir = UnitDir
-	}
-	c := &Conn{opts: opts}
+func connect(ctx context.Context, c *Conn) (*Conn, error) {
 	l, err := c.dial(ctx)
 	if err != nil {
 		return nil, err
@@ -92,14 +83,11 @@ func (c *Conn) Close() {
 var errClosed = errors.New("connection to systemd closed")
 
 func (c *Conn) dial(ctx context.Context) (*link, error) {
-	if c.opts.Socket != "" {
-		return dialPrivate(ctx, c.opts.Socket)
-	}
-	l, err := dialPrivate(ctx, PrivateSocket)
+	l, err := dialPrivate(ctx, c.private)
 	if err == nil || !errors.Is(err, ErrNoSystemd) {
 		return l, err
 	}
-	if l, busErr := dialBus(ctx, SystemBus); busErr == nil {
+	if l, busErr := dialBus(ctx, c.bus); busErr == nil {
 		return l, nil
 	}
 	return nil, err

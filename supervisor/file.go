@@ -12,7 +12,7 @@ import (
 	"github.com/cleat-project/cleat/spec"
 )
 
-// WriteUnitFile writes a unit file into the directory of Options, atomically
+// WriteUnitFile writes a unit file into UnitDir, atomically
 // and durably. systemd reads a file that is new, or whose unit it has dropped,
 // without a daemon-reload; NeedReload tells when one is needed.
 func (c *Conn) WriteUnitFile(_ context.Context, name, text string) error {
@@ -20,7 +20,7 @@ func (c *Conn) WriteUnitFile(_ context.Context, name, text string) error {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(c.opts.UnitDir, 0o755); err != nil {
+	if err := os.MkdirAll(c.unitDir, 0o755); err != nil {
 		return fmt.Errorf("write unit file %s: %w", path, err)
 	}
 	if err := fsx.WriteFile(path, []byte(text), 0o644); err != nil {
@@ -46,7 +46,7 @@ func (c *Conn) unitFile(name string) (string, error) {
 	if name == "" || name == "." || name == ".." || filepath.Base(name) != name {
 		return "", fmt.Errorf("unit file name %q: %w", name, spec.ErrInvalid)
 	}
-	return filepath.Join(c.opts.UnitDir, name), nil
+	return filepath.Join(c.unitDir, name), nil
 }
 
 // Enable makes the unit start at boot, as its [Install] section says. The
