@@ -42,7 +42,7 @@ Audit=no
 ForwardToSyslog=no
 ForwardToWall=no
 END
-exec "$0"`
+exec "$@"`
 
 // startJournald starts journald and waits until it is ready; it ends with the
 // test.
@@ -56,7 +56,8 @@ func startJournald(t *testing.T) *journald {
 	defer func() { _ = notify.Close() }()
 	j := &journald{}
 	// WithoutCancel: it is ended below, in order, and not with the test's context.
-	j.cmd = exec.CommandContext(context.WithoutCancel(t.Context()), "/bin/sh", "-c", journaldScript, tool(t, "systemd-journald", "systemd"))
+	j.cmd = exec.CommandContext(context.WithoutCancel(t.Context()), "/bin/sh",
+		append([]string{"-c", journaldScript, "sh"}, systemd(t, "systemd-journald", "systemd")...)...)
 	j.cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+notify.LocalAddr().String(), "SYSTEMD_LOG_TARGET=console")
 	j.cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
 	var stderr bytes.Buffer
