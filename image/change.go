@@ -21,7 +21,7 @@ func ApplyChanges(c *Config, changes []string) error {
 	e := &editor{c: c.clone()}
 	for _, change := range changes {
 		if err := e.apply(change); err != nil {
-			return fmt.Errorf("change %q: %w: %w", clip(change), err, spec.ErrInvalid)
+			return classify(spec.ErrInvalid, "invalid change %q: %v", clip(change), err)
 		}
 	}
 	*c = e.c

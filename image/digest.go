@@ -3,7 +3,6 @@ package image
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"strings"
 
 	"github.com/cleat-project/cleat/spec"
@@ -20,10 +19,10 @@ type Digest string
 func ParseDigest(s string) (Digest, error) {
 	digits, ok := strings.CutPrefix(s, algorithm)
 	if !ok {
-		return "", fmt.Errorf("digest %q: want %s and 64 lower-case hex digits: %w", clip(s), algorithm, spec.ErrInvalid)
+		return "", classify(spec.ErrInvalid, "invalid digest %q: want %s and 64 lower-case hex digits", clip(s), algorithm)
 	}
 	if len(digits) != 64 || !isHex(digits) {
-		return "", fmt.Errorf("digest %q: want 64 lower-case hex digits: %w", clip(s), spec.ErrInvalid)
+		return "", classify(spec.ErrInvalid, "invalid digest %q: want 64 lower-case hex digits", clip(s))
 	}
 	return Digest(s), nil
 }

@@ -152,9 +152,14 @@ func decodeLine(line []byte) (entry, error) {
 	return e, nil
 }
 
-// find decodes the entries whose line contains text and that match.
+// maxNeedle is the length up to which bytes.Index uses vector instructions.
+const maxNeedle = 48
+
+// find decodes the entries whose line contains text and that match. Only the end
+// of text is searched for, which is the part where entries differ.
 func (x index) find(text string, match func(entry) bool) []entry {
 	var found []entry
+	text = text[max(0, len(text)-maxNeedle):]
 	for rest := x.lines; ; {
 		i := bytes.Index(rest, []byte(text))
 		if i < 0 {

@@ -1,7 +1,6 @@
 package image
 
 import (
-	"fmt"
 	"runtime"
 	"slices"
 	"strings"
@@ -19,14 +18,14 @@ func ParsePlatform(s string) (Platform, error) {
 	}
 	for _, part := range parts {
 		if part == "" || !allIn(part, digits+lower+"._-") {
-			return Platform{}, fmt.Errorf("platform %q: want os/architecture[/variant], for example linux/arm64: %w", clip(s), spec.ErrInvalid)
+			return Platform{}, classify(spec.ErrInvalid, "invalid platform %q: want os/architecture[/variant], for example linux/arm64", clip(s))
 		}
 	}
 	if len(parts) > 3 {
-		return Platform{}, fmt.Errorf("platform %q: want os/architecture[/variant]: %w", clip(s), spec.ErrInvalid)
+		return Platform{}, classify(spec.ErrInvalid, "invalid platform %q: want os/architecture[/variant]", clip(s))
 	}
 	if parts[0] != "linux" {
-		return Platform{}, fmt.Errorf("platform %q: only linux images run here: %w", clip(s), spec.ErrUnsupport)
+		return Platform{}, classify(spec.ErrUnsupport, "platform %q is not supported: only linux images run here", clip(s))
 	}
 	p := Platform{OS: parts[0]}
 	if len(parts) > 1 {
@@ -107,7 +106,7 @@ func (p Platform) Choose(manifests []Descriptor) (Descriptor, error) {
 	if len(manifests) == 1 && manifests[0].Platform == nil {
 		return manifests[0], nil // the configuration will tell
 	}
-	return Descriptor{}, fmt.Errorf("no matching manifest for %s in the manifest list entries, which are for %s: %w", p, platforms(manifests), spec.ErrNotFound)
+	return Descriptor{}, classify(spec.ErrNotFound, "no matching manifest for %s in the manifest list entries, which are for %s", p, platforms(manifests))
 }
 
 // variants returns the variants that run on p, the best first; "*" is any.

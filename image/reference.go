@@ -37,7 +37,7 @@ type Reference struct {
 func ParseReference(s string) (Reference, error) {
 	r, err := parseReference(s)
 	if err != nil {
-		return Reference{}, fmt.Errorf("image reference %q: %w: %w", clip(s), err, spec.ErrInvalid)
+		return Reference{}, classify(spec.ErrInvalid, "invalid image reference %q: %v", clip(s), err)
 	}
 	return r, nil
 }
@@ -130,7 +130,7 @@ func isLabel(s string) bool {
 }
 
 func checkPath(path string) error {
-	if path == "" {
+	if path == "" || path == officialPath {
 		return fmt.Errorf("repository name is empty")
 	}
 	if strings.ToLower(path) != path {
@@ -265,7 +265,7 @@ func (r Reference) WithDigest(d Digest) Reference {
 // wraps spec.ErrInvalid.
 func (r Reference) WithTag(tag string) (Reference, error) {
 	if err := checkTag(tag); err != nil {
-		return Reference{}, fmt.Errorf("%w: %w", err, spec.ErrInvalid)
+		return Reference{}, classify(spec.ErrInvalid, "invalid tag: %v", err)
 	}
 	r.tag, r.digest = tag, ""
 	return r, nil
