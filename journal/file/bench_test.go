@@ -1,6 +1,7 @@
 package file_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"iter"
@@ -32,6 +33,14 @@ func BenchmarkLogs(b *testing.B) {
 			w.finish(b)
 			r := open(b, dir)
 			b.Run("all", func(b *testing.B) { benchLogs(b, r.Logs, -1, benchLines) })
+			b.Run("journalctl", func(b *testing.B) { // the same with systemd's reader
+				for b.Loop() {
+					out := journalctl(b, "--directory="+dir, "--output=cat", "CONTAINER_ID_FULL="+testID)
+					if n := bytes.Count(out, []byte{'\n'}); n != benchLines {
+						b.Fatalf("journalctl shows %d lines", n)
+					}
+				}
+			})
 			b.Run("tail 100", func(b *testing.B) { benchLogs(b, r.Logs, 100, 100) })
 		})
 	}

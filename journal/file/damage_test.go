@@ -181,7 +181,7 @@ func TestTruncatedFileEndsEarly(t *testing.T) {
 
 func TestRandomDamage(t *testing.T) {
 	t.Parallel()
-	rnd := rand.New(rand.NewPCG(3, 4)) //nolint:gosec // the same damage each time
+	rnd := rand.New(rand.NewPCG(3, 4))
 	path := filepath.Join(t.TempDir(), "test.journal")
 	for _, flags := range allFlags {
 		whole := buildJournal(flags, 20)

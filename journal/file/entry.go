@@ -19,7 +19,7 @@ type Entry struct {
 
 // Realtime is when journald took the entry in, by wall clock, to the µs.
 func (e *Entry) Realtime() time.Time {
-	return time.UnixMicro(int64(e.src.head.realtime)) //nolint:gosec // a time after the year 290000 may wrap
+	return time.UnixMicro(int64(e.src.head.realtime))
 }
 
 // Monotonic is the time from the boot named by BootID to Realtime.

@@ -54,7 +54,7 @@ func (d *lineDecoder) decode(src *source) (err error) {
 		return err
 	}
 	d.line.Stderr, d.line.Partial = false, false
-	d.line.Time = time.UnixMicro(int64(src.head.realtime)) //nolint:gosec // see Entry.Realtime
+	d.line.Time = time.UnixMicro(int64(src.head.realtime))
 	d.buf, d.attrs, d.hasMessage = d.buf[:0], d.attrs[:0], false
 	end := f.itemsEnd(e)
 	for i := uint64(entryItems); i < end; i += f.itemSize {
@@ -110,7 +110,7 @@ func (d *lineDecoder) setTime(p []byte) {
 // time is the time of the line at the head of src; journald's if the entry has
 // no other or is damaged.
 func (d *lineDecoder) time(src *source) time.Time {
-	d.line.Time = time.UnixMicro(int64(src.head.realtime)) //nolint:gosec // see Entry.Realtime
+	d.line.Time = time.UnixMicro(int64(src.head.realtime))
 	e, err := src.f.entry(src.head.off)
 	if err != nil {
 		return d.line.Time

@@ -15,12 +15,12 @@ import (
 // beyond the next call of a method.
 type mapping struct {
 	f     *os.File
-	id    fileID
+	inode inode
 	bytes []byte
 }
 
-// fileID tells files apart, also when they are renamed.
-type fileID struct{ dev, ino uint64 }
+// inode tells files apart, also when they are renamed.
+type inode struct{ dev, ino uint64 }
 
 // openMapping opens and maps the file at path. An empty file has no bytes.
 func openMapping(path string) (*mapping, error) {
@@ -46,7 +46,7 @@ func (m *mapping) grow() error {
 	if !fi.Mode().IsRegular() {
 		return fmt.Errorf("map %s: %w", m.f.Name(), fs.ErrInvalid)
 	}
-	m.id = idOf(fi)
+	m.inode = inodeOf(fi)
 	size := fi.Size()
 	if size <= int64(len(m.bytes)) {
 		return nil
@@ -82,10 +82,10 @@ func unmap(b []byte) error {
 	return unix.Munmap(b)
 }
 
-func idOf(fi fs.FileInfo) fileID {
+func inodeOf(fi fs.FileInfo) inode {
 	st, ok := fi.Sys().(*syscall.Stat_t)
 	if !ok {
-		return fileID{}
+		return inode{}
 	}
-	return fileID{uint64(st.Dev), st.Ino}
+	return inode{uint64(st.Dev), st.Ino}
 }

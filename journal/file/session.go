@@ -140,7 +140,7 @@ func (s *session) close() {
 // scan opens the files that are new and marks those that are gone. Found says
 // whether any of the paths exists; ok is false if yield asked to stop.
 func (s *session) scan() (found, ok bool) {
-	seen := map[fileID]bool{}
+	seen := map[inode]bool{}
 	complete := true
 	s.pending = false
 	for _, path := range s.paths {
@@ -162,7 +162,7 @@ func (s *session) scan() (found, ok bool) {
 		}
 	}
 	for _, src := range s.sources {
-		src.gone = complete && !seen[src.f.m.id]
+		src.gone = complete && !seen[src.f.m.inode]
 	}
 	return found, true
 }
@@ -190,17 +190,17 @@ func journalFiles(path string) ([]string, error) {
 
 // take makes the file called name a source unless it is one already, and marks
 // it in seen.
-func (s *session) take(name string, seen map[fileID]bool) bool {
+func (s *session) take(name string, seen map[inode]bool) bool {
 	fi, err := os.Stat(name)
 	if err != nil { // it has just been renamed or removed
 		return errors.Is(err, fs.ErrNotExist) || s.report(name, err)
 	}
-	if !fi.Mode().IsRegular() || seen[idOf(fi)] {
+	if !fi.Mode().IsRegular() || seen[inodeOf(fi)] {
 		return true
 	}
 	for _, src := range s.sources {
-		if src.f.m.id == idOf(fi) {
-			seen[src.f.m.id] = true
+		if src.f.m.inode == inodeOf(fi) {
+			seen[src.f.m.inode] = true
 			return true
 		}
 	}
@@ -212,7 +212,7 @@ func (s *session) take(name string, seen map[fileID]bool) bool {
 	if err != nil {
 		return s.report(name, err)
 	}
-	seen[f.m.id] = true
+	seen[f.m.inode] = true
 	src := newSource(f, s.plan)
 	src.copied = slices.ContainsFunc(s.sources, func(o *source) bool { return o.f.fileID == f.fileID })
 	s.sources = append(s.sources, src)
