@@ -45,6 +45,12 @@ type Annex struct {
 	Rootfs Rootfs
 	CopyUp []CopyUp `json:",omitempty"` // volumes to fill from the image, in order
 
+	// Within lists, by destination, the bind mounts of config.json whose source
+	// is part of a directory that containers change (a volume with a subpath).
+	// The value is that directory; the way from there to the source leads
+	// through no symbolic link.
+	Within map[string]string `json:",omitempty"`
+
 	// User and Groups are resolved against the container's own /etc/passwd and
 	// /etc/group when it starts, as Docker does; see spec.Process.
 	User   string   `json:",omitempty"`
@@ -96,6 +102,18 @@ type Stdio struct {
 	Fields    []string `json:",omitempty"` // journal fields of every line, NAME=value
 }
 
+// LoadAnnex reads the annex alone of the plan in dir; see Load.
+func LoadAnnex(dir string) (Annex, error) {
+	var a Annex
+	if err := read(filepath.Join(dir, AnnexFile), &a); err != nil {
+		return Annex{}, err
+	}
+	if a.Version != Version {
+		return Annex{}, fmt.Errorf("%s: version %d, this cleat reads %d: %w", AnnexFile, a.Version, Version, spec.ErrInvalid)
+	}
+	return a, nil
+}
+
 // Load reads the plan in dir, a container's directory. A missing plan is
 // spec.ErrNotFound.
 func Load(dir string) (Plan, error) {
@@ -103,11 +121,9 @@ func Load(dir string) (Plan, error) {
 	if err := read(filepath.Join(dir, ConfigFile), p.Config); err != nil {
 		return Plan{}, err
 	}
-	if err := read(filepath.Join(dir, AnnexFile), &p.Annex); err != nil {
+	var err error
+	if p.Annex, err = LoadAnnex(dir); err != nil {
 		return Plan{}, err
-	}
-	if p.Annex.Version != Version {
-		return Plan{}, fmt.Errorf("%s: version %d, this cleat reads %d: %w", AnnexFile, p.Annex.Version, Version, spec.ErrInvalid)
 	}
 	return p, nil
 }

@@ -1,0 +1,85 @@
+// Command cleat-init is what the service unit of a container runs: it starts
+// the container and records how it ended. It is on the path of every start, so
+// it links little and logs nothing: a failure is one line on stderr, which is
+// in the journal, and an exit code of package sandbox.
+//
+//	cleat-init [--root DIR] [--runroot DIR] start ID   ExecStart= of the unit
+//	cleat-init [--root DIR] [--runroot DIR] post ID    ExecStopPost= of the unit
+//
+// The verbs "setup" and "exec-child" are for cleat-init's and package sandbox's
+// own use. Called as docker-init it is the init of a container.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+
+	"github.com/cleat-project/cleat/rootfs"
+	"github.com/cleat-project/cleat/sandbox"
+	"github.com/cleat-project/cleat/sandbox/plan"
+	"github.com/cleat-project/cleat/sandbox/reaper"
+	"github.com/cleat-project/cleat/state"
+)
+
+func main() {
+	if path.Base(os.Args[0]) == reaper.Name {
+		os.Exit(reaper.Main(os.Args[1:]))
+	}
+	os.Exit(run(context.Background(), os.Args[1:]))
+}
+
+func run(ctx context.Context, args []string) int {
+	root, runRoot := state.DefaultRoot, state.DefaultRunRoot
+	for len(args) > 1 {
+		switch args[0] {
+		case "--root":
+			root = args[1]
+		case "--runroot":
+			runRoot = args[1]
+		default:
+			return verb(ctx, state.At(root, runRoot), args)
+		}
+		args = args[2:]
+	}
+	return report(errors.New("usage: cleat-init [--root DIR] [--runroot DIR] start|post ID"))
+}
+
+// verb runs args[0] with args[1:], which is not empty.
+func verb(ctx context.Context, store *state.Store, args []string) int {
+	switch {
+	case args[0] == "start" && len(args) == 2:
+		return start(ctx, store, args[1])
+	case args[0] == "post" && len(args) == 2:
+		return report(post(ctx, store, args[1], endFromEnv()))
+	case args[0] == sandbox.VerbSetup && len(args) == 3:
+		// Its first stage reports what it returns.
+		return sandbox.ExitOf(sandbox.Setup(args[1], args[2], hooks(ctx)))
+	case args[0] == sandbox.VerbExec && len(args) == 2:
+		return sandbox.ExitOf(sandbox.ExecChild(args[1]))
+	}
+	return report(fmt.Errorf("unknown command %q", args[0]))
+}
+
+// report prints err, which may be nil, and returns its exit code.
+func report(err error) int {
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintf(os.Stderr, "cleat-init: %v\n", err)
+	return sandbox.ExitOf(err)
+}
+
+// hooks ties the root filesystem to the sandbox.
+func hooks(ctx context.Context) sandbox.Hooks {
+	return sandbox.Hooks{
+		Mount: func(r plan.Rootfs, target string) error {
+			return rootfs.Mount{Lower: r.Lower, Upper: r.Upper, Work: r.Work, Volatile: r.Volatile}.Do(target)
+		},
+		CopyUp: func(root *os.File, path, volume string) error {
+			return rootfs.CopyUp(ctx, root, path, volume, rootfs.CopyUpOptions{})
+		},
+	}
+}

@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cleat-project/cleat/internal/signal"
+	"github.com/cleat-project/cleat/journal/stdio"
+	"github.com/cleat-project/cleat/sandbox"
+	"github.com/cleat-project/cleat/sandbox/plan"
+	"github.com/cleat-project/cleat/spec"
+	"github.com/cleat-project/cleat/state"
+)
+
+const (
+	// drainGrace is how long the broker waits for a process outside the
+	// container that holds on to its output.
+	drainGrace = 2 * time.Second
+
+	// drainWait bounds the wait for the journal to take what is left.
+	drainWait = 30 * time.Second
+)
+
+// end is what systemd says about the end of a service, see systemd.exec(5).
+type end struct {
+	exitCode      string // $EXIT_CODE: "exited", "killed" or "dumped"
+	exitStatus    string // $EXIT_STATUS: a number, or a signal without "SIG"
+	serviceResult string // $SERVICE_RESULT
+}
+
+func endFromEnv() end {
+	return end{os.Getenv("EXIT_CODE"), os.Getenv("EXIT_STATUS"), os.Getenv("SERVICE_RESULT")}
+}
+
+// code returns the exit code as users see it: 128+n for signal n. Without a
+// word from systemd, as after the end of a process that it did not know, it is
+// that of cleat's own failures.
+func (e end) code() int {
+	switch e.exitCode {
+	case "exited":
+		if n, err := strconv.Atoi(e.exitStatus); err == nil {
+			return n
+		}
+	case "killed", "dumped":
+		if n, err := signal.Parse(e.exitStatus); err == nil {
+			return 128 + n
+		}
+	}
+	return 125
+}
+
+// post records the end of a run of container id and announces it.
+func post(ctx context.Context, store *state.Store, id string, e end) error {
+	annex, err := plan.LoadAnnex(store.Dir(id))
+	if errors.Is(err, spec.ErrNotFound) {
+		return nil // removed by force while it ran
+	}
+	if err != nil {
+		return err
+	}
+	run, err := store.LoadRun(id)
+	if err != nil {
+		return err
+	}
+	// Trouble with the output must not hide how the run ended.
+	drainErr := drain(ctx, annex)
+	live, err := store.LoadLive(id)
+	switch {
+	case err == nil:
+		code := e.code()
+		finish(&run, annex, exit{live.StartedAt, time.Now(), code, e.serviceResult == "oom-kill" || oomKilled()})
+	case errors.Is(err, spec.ErrNotFound):
+		notStarted(&run, e)
+	default:
+		return errors.Join(drainErr, err)
+	}
+	return errors.Join(drainErr, conclude(store, annex, run))
+}
+
+// notStarted changes run for a start that came to nothing.
+func notStarted(run *state.Run, e end) {
+	run.Restarting = false
+	code := e.code()
+	_, failed := sandbox.UserExitCode(code)
+	switch {
+	case failed && run.Error != "":
+		return // start has recorded everything
+	case code == sandbox.ExitEnough, e.exitCode == "exited" && code == 0:
+		return // no restart, or none any more: the last run's record stays
+	}
+	run.FinishedAt, run.ExitCode = time.Now(), 125
+	run.Error = fmt.Sprintf("the start was interrupted (%s, %s)", e.serviceResult, e.exitStatus)
+	if e.exitCode == "killed" || e.exitCode == "dumped" {
+		run.ExitCode = code
+	}
+}
+
+// conclude stores the record of a run that ended, removes the container if it
+// was for that run alone, and tells those who wait.
+func conclude(store *state.Store, a plan.Annex, run state.Run) error {
+	var err error
+	if a.AutoRemove {
+		err = remove(store, a.ID)
+	} else {
+		err = store.SaveRun(a.ID, run)
+	}
+	// Those who wait must not do so for ever, whatever went wrong.
+	return errors.Join(err, store.Ended(a.ID, state.Exit{Code: run.ExitCode, Error: run.Error, At: run.FinishedAt}))
+}
+
+// remove takes away a container and the volumes made for it.
+func remove(store *state.Store, id string) error {
+	c, err := store.Load(id)
+	if err != nil {
+		return err
+	}
+	return errors.Join(store.RemoveAnonymousVolumes(c), store.Remove(c))
+}
+
+// drain waits until the journal has everything that the container wrote.
+func drain(ctx context.Context, a plan.Annex) error {
+	ctx, cancel := context.WithTimeout(ctx, drainWait)
+	defer cancel()
+	return stdio.Drain(ctx, a.Stdio.Socket, a.ID, drainGrace)
+}
+
+// oomKilled reports whether the kernel killed a process of the unit for want of
+// memory. Without the memory controller nobody knows.
+func oomKilled() bool {
+	self, err := os.ReadFile("/proc/self/cgroup")
+	if err != nil {
+		return false
+	}
+	for line := range strings.Lines(string(self)) {
+		if path, ok := strings.CutPrefix(strings.TrimSpace(line), "0::"); ok {
+			// Where cgroups are delegated, commands like this run in one beside.
+			path = strings.TrimSuffix(path, "/.control")
+			events, err := os.ReadFile("/sys/fs/cgroup" + path + "/memory.events")
+			return err == nil && countOOM(string(events)) > 0
+		}
+	}
+	return false
+}
+
+// countOOM returns the count of processes killed that a memory.events file has.
+func countOOM(events string) int {
+	for line := range strings.Lines(events) {
+		if count, ok := strings.CutPrefix(strings.TrimSpace(line), "oom_kill "); ok {
+			n, _ := strconv.Atoi(count) // the kernel writes numbers
+			return n
+		}
+	}
+	return 0
+}

@@ -1,0 +1,132 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/cleat-project/cleat/journal/stdio"
+	"github.com/cleat-project/cleat/sandbox"
+	"github.com/cleat-project/cleat/sandbox/plan"
+	"github.com/cleat-project/cleat/state"
+)
+
+// brokerWait bounds the wait for the stdio broker, which systemd starts when it
+// is needed.
+const brokerWait = 30 * time.Second
+
+// start runs container id and returns the exit code of the program, with the
+// payload left running if that is 0.
+func start(ctx context.Context, store *state.Store, id string) int {
+	run, err := store.LoadRun(id)
+	if err != nil {
+		return report(err)
+	}
+	p, err := plan.Load(store.Dir(id))
+	if err != nil {
+		return fail(store, id, run, err)
+	}
+	kind := kindOf(p.Annex, run, time.Now())
+	if kind == refused {
+		return sandbox.ExitEnough
+	}
+	if kind == automatic && !pause(delay(run.Consecutive)-unitDelay, p.Annex.StopSignal) {
+		return 0 // stopped meanwhile; the record stays that of the last run
+	}
+	if err := recordStart(store, id, &run, kind); err != nil {
+		return fail(store, id, run, err)
+	}
+	if err := launch(ctx, store, p); err != nil {
+		return fail(store, id, run, err)
+	}
+	return 0
+}
+
+// pause waits for d and reports whether no signal to stop came in that time.
+func pause(d time.Duration, stopSignal int) bool {
+	if d <= 0 {
+		return true
+	}
+	stop := make(chan os.Signal, 1)
+	signal.Notify(stop, syscall.Signal(stopSignal), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT)
+	defer signal.Stop(stop)
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-stop:
+		return false
+	}
+}
+
+// recordStart makes the record that of a container that is being started. Most
+// starts are the first and have nothing to write, which would take a while.
+func recordStart(store *state.Store, id string, run *state.Run, k startKind) error {
+	if run.Stopped {
+		if err := store.SetStopped(id, false); err != nil {
+			return err
+		}
+	}
+	if !begin(run, k) {
+		return nil
+	}
+	return store.SaveRun(id, *run)
+}
+
+// fail records why the container could not be started, reports it, and returns
+// the exit code.
+func fail(store *state.Store, id string, run state.Run, err error) int {
+	exit := report(err)
+	run.Error, run.Restarting = err.Error(), false
+	run.ExitCode, _ = sandbox.UserExitCode(exit)
+	run.FinishedAt = time.Now()
+	if err := store.SaveRun(id, run); err != nil {
+		return report(fmt.Errorf("record failure: %w", err))
+	}
+	return exit
+}
+
+// launch starts the payload and records that it runs.
+func launch(ctx context.Context, store *state.Store, p plan.Plan) error {
+	a := p.Annex
+	mountPoint := filepath.Join(store.RunRoot(), "root")
+	if err := os.Mkdir(mountPoint, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	return sandbox.Launch(p, sandbox.LaunchOptions{
+		Dir:          store.Dir(a.ID),
+		MountPoint:   mountPoint,
+		NotifySocket: os.Getenv("NOTIFY_SOCKET"),
+		PID: func(id string) (int, error) {
+			live, err := store.LoadLive(id)
+			return live.PID, err
+		},
+		Register: func(pid int, s sandbox.Streams) error { return register(ctx, a, pid, s) },
+		Started: func(pid int) error {
+			return store.SaveLive(a.ID, state.Live{PID: pid, StartedAt: time.Now(), InvocationID: os.Getenv("INVOCATION_ID")})
+		},
+		Warn: func(sentence string) { fmt.Fprintf(os.Stderr, "cleat-init: warning: %s\n", sentence) },
+	})
+}
+
+// register hands the payload's stdio to the broker.
+func register(ctx context.Context, a plan.Annex, pid int, s sandbox.Streams) error {
+	ctx, cancel := context.WithTimeout(ctx, brokerWait)
+	defer cancel()
+	reg := stdio.Registration{
+		ID: a.ID, Name: a.Name, Unit: a.Unit, PID: pid,
+		Log: a.Stdio.Log, Fields: a.Stdio.Fields, StdinOnce: a.Stdio.StdinOnce,
+	}
+	files := stdio.Files{Master: s.Master, Stdin: s.Stdin, Stdout: s.Stdout, Stderr: s.Stderr}
+	if err := stdio.Register(ctx, a.Stdio.Socket, reg, files); err != nil {
+		return fmt.Errorf("the stdio broker (cleat-stdiod) cannot be reached: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,201 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cleat-project/cleat/sandbox/plan"
+)
+
+// VerbSetup is the first argument of the second stage, see Setup. Two further
+// ones are the arguments of that function.
+const VerbSetup = "setup"
+
+// LaunchOptions say how a container is started.
+type LaunchOptions struct {
+	Dir        string // of the container; the plan is in it
+	MountPoint string // a directory of the host, the same for all containers: nothing is seen there outside the container
+
+	// NotifySocket is the service manager's, $NOTIFY_SOCKET; "" for none.
+	NotifySocket string
+
+	// PID returns the process of another container that runs.
+	PID func(id string) (int, error)
+
+	// Register hands the far ends of the payload's stdio over. Pid is that of
+	// the payload. The files stay Launch's.
+	Register func(pid int, s Streams) error
+
+	// Started is called once the payload runs, before the service manager is
+	// told so.
+	Started func(pid int) error
+
+	// Warn is called with a sentence about what was asked for and cannot be
+	// had, but is no reason not to start.
+	Warn func(sentence string)
+}
+
+// Streams are the far ends of a payload's stdio.
+type Streams struct {
+	Master *os.File // of the terminal; then the others are nil
+
+	Stdin          *os.File // write end; nil if stdin is /dev/null
+	Stdout, Stderr *os.File // read ends
+}
+
+func (s Streams) close() {
+	for _, f := range []*os.File{s.Master, s.Stdin, s.Stdout, s.Stderr} {
+		if f != nil {
+			_ = f.Close() // the broker has its own
+		}
+	}
+}
+
+// Launch starts the container of plan p and returns when its payload runs. The
+// payload is a child of the calling process, which ought to exit soon, so that
+// the service manager inherits it. If Launch fails, nothing is left of the
+// container. The calling goroutine stays locked to its thread.
+func Launch(p plan.Plan, o LaunchOptions) (err error) {
+	// The child dies with the thread that made it.
+	runtime.LockOSThread()
+	manager, err := newNotifier(o.NotifySocket)
+	if err != nil {
+		return err
+	}
+	defer manager.close()
+	ns, err := namespacesOf(p, o.PID)
+	if err != nil {
+		return err
+	}
+	c := &child{tty: p.Annex.Stdio.TTY, opts: o}
+	defer c.close()
+	if err := c.clone(p, ns); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			c.kill()
+		}
+	}()
+	return c.guide(manager)
+}
+
+// child is the second stage as its parent sees it.
+type child struct {
+	tty     bool
+	opts    LaunchOptions
+	pid     int
+	ch      channel
+	streams Streams
+}
+
+func (c *child) close() {
+	c.ch.close()
+	c.streams.close()
+}
+
+// kill ends the child and everything in its PID namespace.
+func (c *child) kill() {
+	_ = unix.Kill(c.pid, unix.SIGKILL) // it cannot be gone: nobody else waits for it
+	_ = eintr(func() error { _, err := unix.Wait4(c.pid, nil, 0, nil); return err })
+}
+
+// clone starts the second stage in the container's namespaces.
+func (c *child) clone(p plan.Plan, ns namespaces) error {
+	self, err := protect("/proc/self/exe")
+	if err != nil {
+		return err
+	}
+	defer closeFd(self)
+	parent, far, err := newChannel()
+	c.ch = parent
+	if err != nil {
+		return err
+	}
+	defer far.close()
+	near, streams, err := openStdio(p.Annex.Stdio)
+	c.streams = streams
+	defer near.close()
+	if err != nil {
+		return err
+	}
+	if err := ns.enter(); err != nil {
+		return err
+	}
+	c.pid, err = syscall.ForkExec(procFd(self), []string{"cleat-init", VerbSetup, c.opts.Dir, c.opts.MountPoint}, &syscall.ProcAttr{
+		Env:   []string{},
+		Files: []uintptr{near[0].Fd(), near[1].Fd(), near[2].Fd(), uintptr(far)},
+		Sys:   &syscall.SysProcAttr{Cloneflags: ns.create, Setsid: true},
+	})
+	if err != nil {
+		return fmt.Errorf("clone container: %w", err)
+	}
+	return nil
+}
+
+// guide makes the child the unit's main process while it sets up, and releases
+// it when both are done. Systemd has to have looked at a process before that
+// can end: of one that is gone it says that it does not exist.
+func (c *child) guide(manager *notifier) error {
+	if err := manager.send("MAINPID=" + strconv.Itoa(c.pid)); err != nil {
+		return err
+	}
+	looked, err := manager.barrier()
+	if err != nil {
+		return err
+	}
+	if !c.tty {
+		if err := c.opts.Register(c.pid, c.streams); err != nil {
+			return err
+		}
+	}
+	if err := c.await(msgReady); err != nil {
+		return err
+	}
+	if err := looked(); err != nil {
+		return err
+	}
+	if err := c.ch.send(msgGo, ""); err != nil {
+		return errors.Join(errDied, err)
+	}
+	if err := c.await(0); err != nil {
+		return err
+	}
+	if err := c.opts.Started(c.pid); err != nil {
+		return err
+	}
+	// Nobody but the manager's own commands has anything to say from here on.
+	return manager.send("READY=1\nNOTIFYACCESS=none")
+}
+
+// await takes the child's messages until one of the given kind comes.
+func (c *child) await(kind byte) error {
+	for {
+		m, err := c.ch.recv()
+		if err != nil {
+			return err
+		}
+		if m.kind == kind {
+			return nil
+		}
+		switch m.kind {
+		case 0:
+			return errDied
+		case msgError:
+			return childError(m.text)
+		case msgWarning:
+			c.opts.Warn(m.text)
+		case msgTerminal:
+			c.streams = Streams{Master: os.NewFile(uintptr(m.fd), "terminal")}
+			if err := c.opts.Register(c.pid, c.streams); err != nil {
+				return err
+			}
+		}
+	}
+}

@@ -1,0 +1,297 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/cleat-project/cleat/sandbox/inroot"
+	"github.com/cleat-project/cleat/sandbox/plan"
+	"github.com/cleat-project/cleat/sandbox/userdb"
+)
+
+// Hooks are what Setup needs of the root filesystem.
+type Hooks struct {
+	// Mount mounts the root filesystem on the directory target.
+	Mount func(r plan.Rootfs, target string) error
+
+	// CopyUp fills the volume at the host's path volume, if it is empty, from
+	// what the image has at path. Root is the open top of its filesystem.
+	CopyUp func(root *os.File, path, volume string) error
+}
+
+// Setup is the second stage of Launch: it makes the process, which has been
+// cloned into new namespaces, the payload of the container in directory dir,
+// with the root filesystem mounted on the host's directory mountPoint. It does
+// not return unless that fails, and then it has told the first stage why.
+func Setup(dir, mountPoint string, h Hooks) error {
+	runtime.LockOSThread()
+	ch := inheritedChannel()
+	err := setup(ch, dir, mountPoint, h)
+	ch.sendError(err)
+	return err
+}
+
+func setup(ch channel, dir, mountPoint string, h Hooks) error {
+	if err := harden(); err != nil {
+		return err
+	}
+	p, err := plan.Load(dir)
+	if err != nil {
+		return err
+	}
+	if err := checkPlan(p); err != nil {
+		return err
+	}
+	if err := configureNamespaces(p.Config); err != nil {
+		return err
+	}
+	m := newMounter(p.Config, p.Annex.Within)
+	if err := m.build(p, mountPoint, h); err != nil {
+		return err
+	}
+	t, err := m.terminal(p.Annex.Stdio, ch)
+	if err != nil {
+		return err
+	}
+	defer t.close()
+	// A working directory that the image lacks is made while the root can
+	// still be written to.
+	if err := enterDir(m.root, p.Config.Process.Cwd, true); err != nil {
+		return err
+	}
+	proc, err := m.procfs()
+	if err != nil {
+		return err
+	}
+	if err := proc.setSysctls(p.Config.Linux.Sysctl); err != nil {
+		return err
+	}
+	if err := m.hidePaths(); err != nil {
+		return err
+	}
+	if err := m.finish(); err != nil {
+		return err
+	}
+	if err := pivot(m.root); err != nil {
+		return err
+	}
+	return run(ch, p, m.root, proc)
+}
+
+// harden keeps others away from this process while it has more rights than
+// they, and ends it with its parent.
+func harden() error {
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return fmt.Errorf("set not dumpable: %w", err)
+	}
+	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
+		return fmt.Errorf("set parent death signal: %w", err)
+	}
+	unix.Umask(0)
+	return nil
+}
+
+// checkPlan makes sure of the parts without which nothing can be done.
+func checkPlan(p plan.Plan) error {
+	if p.Config.Process == nil || p.Config.Linux == nil {
+		return errors.New("the start plan lacks its process or linux part")
+	}
+	return nil
+}
+
+// build makes the container's tree of mounts.
+func (m *mounter) build(p plan.Plan, mountPoint string, h Hooks) error {
+	if err := m.openSources(); err != nil {
+		return err
+	}
+	if err := isolateMounts(); err != nil {
+		return err
+	}
+	if err := h.Mount(p.Annex.Rootfs, mountPoint); err != nil {
+		return err
+	}
+	var err error
+	if m.root, err = inroot.Open(mountPoint); err != nil {
+		return err
+	}
+	if err := m.copyUp(p.Annex.CopyUp, h); err != nil {
+		return err
+	}
+	if err := m.mountAll(); err != nil {
+		return err
+	}
+	if err := m.makeDevices(); err != nil {
+		return err
+	}
+	if p.Annex.Init != "" {
+		return m.bindInit(p.Annex.Init)
+	}
+	return nil
+}
+
+// copyUp fills new volumes from the image, before anything is mounted in it.
+func (m *mounter) copyUp(list []plan.CopyUp, h Hooks) error {
+	if len(list) == 0 {
+		return nil
+	}
+	fd, err := m.root.Open("/", unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		return err
+	}
+	root := os.NewFile(uintptr(fd), "root filesystem")
+	defer func() { _ = root.Close() }() // only read
+	for _, c := range list {
+		if err := h.CopyUp(root, c.Target, c.Volume); err != nil {
+			return fmt.Errorf("fill volume for %s: %w", c.Target, err)
+		}
+	}
+	return nil
+}
+
+// terminal opens the container's terminal, hands its master to the parent and
+// makes it this process's stdio. Without one, a stdin that is the host's null
+// device becomes the container's.
+func (m *mounter) terminal(s plan.Stdio, ch channel) (terminal, error) {
+	if !s.TTY {
+		if s.OpenStdin {
+			return terminal{-1, -1}, nil
+		}
+		return terminal{-1, -1}, m.ownNull()
+	}
+	dir, ptmx := m.pts, "ptmx"
+	if dir < 0 {
+		dir, ptmx = m.root.Fd(), "dev/pts/ptmx"
+	}
+	t, err := openTerminal(dir, ptmx, s.Height, s.Width)
+	if err != nil {
+		return t, err
+	}
+	if m.dev >= 0 {
+		if err := m.console(t); err != nil {
+			return t, err
+		}
+	}
+	if err := t.become(); err != nil {
+		return t, err
+	}
+	return t, ch.send(msgTerminal, "", t.master)
+}
+
+func (m *mounter) ownNull() error {
+	fd, err := m.root.OpenReal("/dev/null", unix.O_RDWR)
+	if err != nil {
+		return err
+	}
+	defer closeFd(fd)
+	return unix.Dup3(fd, 0, 0)
+}
+
+// procfs returns a procfs of the container's PID namespace.
+func (m *mounter) procfs() (procfs, error) {
+	if m.proc >= 0 {
+		return procfs(m.proc), nil
+	}
+	return newProcfs()
+}
+
+// run makes the process, whose namespaces are complete, the payload.
+func run(ch channel, p plan.Plan, root inroot.Root, proc procfs) error {
+	process := p.Config.Process
+	if err := enterDir(root, process.Cwd, false); err != nil {
+		return err
+	}
+	if err := checkDir(); err != nil {
+		return err
+	}
+	db, err := readUserDB(root)
+	if err != nil {
+		return err
+	}
+	user, err := db.Resolve(p.Annex.User, p.Annex.Groups)
+	if err != nil {
+		return err
+	}
+	priv, err := privilegesOf(process, p.Annex.Seccomp, user.UID)
+	if err != nil {
+		return err
+	}
+	err = setRlimits(process.Rlimits, func(s string) { _ = ch.send(msgWarning, s) })
+	if err != nil {
+		return err
+	}
+	setUmask(process.User)
+	c := &command{argv: process.Args, env: environment(process.Env, user.Home)}
+	return release(ch, c, user, priv, proc, p.Annex.Init != "")
+}
+
+func setUmask(u specs.User) {
+	mask := uint32(0o022)
+	if u.Umask != nil {
+		mask = *u.Umask
+	}
+	unix.Umask(int(mask & 0o777))
+}
+
+// release gives up all rights that the payload does not have, waits for the
+// first stage's word, and executes.
+func release(ch channel, c *command, user userdb.User, priv privileges, proc procfs, init bool) error {
+	if err := giveStdio(user.UID); err != nil {
+		return err
+	}
+	err := become(user, priv, proc, func() error {
+		if err := c.find(); err != nil {
+			return err
+		}
+		if init {
+			c.path, c.argv = initPath, append([]string{initPath, "--"}, c.argv...)
+		}
+		return await(ch)
+	})
+	if err != nil {
+		return err
+	}
+	return c.exec()
+}
+
+// await tells the parent that all is ready and waits for its word. After that
+// the parent's end is no longer this process's.
+func await(ch channel) error {
+	if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		return fmt.Errorf("close descriptors: %w", err)
+	}
+	if err := ch.send(msgReady, ""); err != nil {
+		return err
+	}
+	m, err := ch.recv()
+	if err != nil {
+		return err
+	}
+	if m.kind != msgGo {
+		return errors.New("the first stage has gone")
+	}
+	return unix.Prctl(unix.PR_SET_PDEATHSIG, 0, 0, 0, 0)
+}
+
+// giveStdio makes the pipes and the terminal of stdio the user's, who could
+// not open /dev/stdout otherwise.
+func giveStdio(uid uint32) error {
+	for fd := range 3 {
+		var st unix.Stat_t
+		if err := unix.Fstat(fd, &st); err != nil {
+			return fmt.Errorf("stat descriptor %d: %w", fd, err)
+		}
+		isPTS := st.Mode&unix.S_IFMT == unix.S_IFCHR && unix.Major(st.Rdev) >= 136 && unix.Major(st.Rdev) <= 143
+		if st.Uid == uid || st.Mode&unix.S_IFMT != unix.S_IFIFO && !isPTS {
+			continue
+		}
+		if err := unix.Fchown(fd, int(uid), -1); err != nil {
+			return fmt.Errorf("give descriptor %d to user %d: %w", fd, uid, err)
+		}
+	}
+	return nil
+}
