@@ -67,7 +67,7 @@ fuzz: ## run every fuzz target for FUZZTIME (default 30s)
 
 .PHONY: bench
 bench: build ## measure against systemd-run, docker and podman where they are installed
-	CLEAT_BIN=$(CURDIR)/bin $(GO) run ./tests/bench
+	$(GO) build -o bin/bench ./tests/bench && CLEAT_BIN=$(CURDIR)/bin bin/bench
 
 .PHONY: demo
 demo: deps build ## from nothing to a container that systemd supervises
