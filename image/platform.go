@@ -78,14 +78,15 @@ func (p Platform) normal() Platform {
 	return p
 }
 
-// Fits reports whether an image for platform other is what p asks for. A variant
-// is compared only if p has one, and never for images that tell none.
+// Fits reports whether an image for platform other runs on p. An image that tells
+// no variant fits, and every variant fits a p that tells none.
 func (p Platform) Fits(other Platform) bool {
-	p, other = p.normal(), other.normal()
-	if p.OS != other.OS || p.Architecture != other.Architecture {
+	n := other.normal()
+	if n.OS != p.OS || n.Architecture != p.normal().Architecture {
 		return false
 	}
-	return p.Variant == other.Variant || p.Variant == "" || other.Variant == ""
+	variants := p.variants()
+	return other.Variant == "" || slices.Contains(variants, n.Variant) || slices.Contains(variants, "*")
 }
 
 // Choose returns the manifest of an index that suits p best: the same variant,

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
 	"github.com/cleat-project/cleat/image"
 	"github.com/cleat-project/cleat/spec"
 )
@@ -120,9 +122,12 @@ func (s *session) fetchRest(ctx context.Context, blob image.Descriptor, d *downl
 	defer cancel(nil)
 	header := http.Header{}
 	if have > 0 {
-		header.Set("Range", fmt.Sprintf("bytes=%d-", have))
+		header.Set("Range", fmt.Sprintf("bytes=%d-%d", have, blob.Size-1))
 	}
 	resp, err := s.get(ctx, "/blobs/"+string(blob.Digest), header, http.StatusOK, http.StatusPartialContent)
+	if answer, ok := errors.AsType[*transport.Error](err); ok && answer.StatusCode == http.StatusRequestedRangeNotSatisfiable {
+		resp, err = s.get(ctx, "/blobs/"+string(blob.Digest), nil, http.StatusOK) // it cannot: begin anew, and skip
+	}
 	if err != nil {
 		return err
 	}

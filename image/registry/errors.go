@@ -31,7 +31,7 @@ func (e *Error) Unwrap() []error { return []error{e.class, e.cause} }
 
 // explain puts an error of the transport into the words of the user's request.
 func explain(err error, ref image.Reference, host string) error {
-	if err == nil || hasClass(err) || errors.Is(err, context.Canceled) {
+	if err == nil || hasClass(err) || isStorage(err) || errors.Is(err, context.Canceled) {
 		return err
 	}
 	answer, ok := errors.AsType[*transport.Error](err)
