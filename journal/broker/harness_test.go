@@ -212,7 +212,6 @@ type supervisor struct {
 
 	mu    sync.Mutex
 	store map[string][]*os.File
-	order []string
 	marks chan string
 	cmd   *exec.Cmd
 }
@@ -319,26 +318,30 @@ func (s *supervisor) waitMark(want string) {
 }
 
 func (s *supervisor) start() {
+	if err := s.startProcess(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.waitMark("READY=1")
+}
+
+func (s *supervisor) startProcess() error {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	files, names := []*os.File{s.listen}, []string{"listener"}
 	for name, list := range s.store {
 		for _, f := range list {
 			files, names = append(files, f), append(names, name)
 		}
 	}
-	s.mu.Unlock()
 	s.cmd = exec.Command(os.Args[0]) //nolint:noctx // ended by kill
 	s.cmd.ExtraFiles = files
 	s.cmd.Stderr = os.Stderr
 	s.cmd.Env = append(os.Environ(), "CLEAT_TEST_BROKER="+s.journal, "NOTIFY_SOCKET="+s.path,
 		"LISTEN_FDS="+strconv.Itoa(len(files)), "LISTEN_FDNAMES="+strings.Join(names, ":"))
-	if err := s.cmd.Start(); err != nil {
-		s.t.Fatal(err)
-	}
-	s.waitMark("READY=1")
+	return s.cmd.Start()
 }
 
-// stop ends the broker with a signal and starts the next one.
+// restart ends the broker with a signal and starts the next one.
 func (s *supervisor) restart(sig os.Signal) {
 	_ = s.cmd.Process.Signal(sig)
 	_ = s.cmd.Wait()
@@ -351,6 +354,8 @@ func (s *supervisor) close() {
 	_ = s.cmd.Wait()
 	_ = s.notify.Close()
 	_ = s.listen.Close()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, files := range s.store {
 		_ = closeFiles(files)
 	}
@@ -409,24 +414,42 @@ func startBroker(t testing.TB, journal string) string {
 
 func serveBroker(t testing.TB, cfg Config) string {
 	t.Helper()
+	return serveBrokerDone(t, cfg, make(chan error, 1))
+}
+
+func serveBrokerDone(t testing.TB, cfg Config, done chan error) string {
+	t.Helper()
+	cfg.PeerUID = uint32(os.Getuid())
+	return serve(t, cfg, done)
+}
+
+func serveBrokerAs(t testing.TB, cfg Config, uid uint32) string {
+	t.Helper()
+	cfg.PeerUID = uid
+	return serve(t, cfg, make(chan error, 1))
+}
+
+// serve runs a broker and sends its result to done.
+func serve(t testing.TB, cfg Config, done chan error) string {
+	t.Helper()
 	socket := filepath.Join(shortDir(t), "s")
 	fd, err := Listen(socket)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg.Listener, cfg.PeerUID = fd, uint32(os.Getuid())
+	cfg.Listener = fd
 	cfg.Warn = func(f string, a ...any) { t.Logf("broker: "+f, a...) }
 	b, err := New(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() { defer close(done); _ = b.Serve(ctx) }()
+	ended := make(chan struct{})
+	go func() { defer close(ended); done <- b.Serve(ctx) }()
 	t.Cleanup(func() {
 		cancel()
 		select {
-		case <-done:
+		case <-ended:
 		case <-time.After(limit):
 			t.Error("broker does not stop")
 		}

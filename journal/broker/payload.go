@@ -102,7 +102,7 @@ func sourceID(fd int) (uint64, error) {
 		// All masters of one devpts share an inode; a container has its own devpts.
 		n, err := unix.IoctlGetInt(fd, unix.TIOCGPTN)
 		if err != nil {
-			return 0, fmt.Errorf("read number of terminal: %w", err)
+			return 0, fmt.Errorf("read number of terminal: %w: %w", err, spec.ErrInvalid)
 		}
 		return st.Dev<<32 | uint64(uint32(n)), nil
 	}

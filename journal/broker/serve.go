@@ -50,13 +50,6 @@ func (b *Broker) handle(ctx context.Context, conn *stdio.Conn) {
 
 // request reads a connection's first message and checks who sent it.
 func (b *Broker) request(conn *stdio.Conn) (verb byte, obj []byte, fds []int, err error) {
-	uid, err := conn.PeerUID()
-	if err != nil {
-		return 0, nil, nil, err
-	}
-	if uid != b.cfg.PeerUID {
-		return 0, nil, nil, fmt.Errorf("user %d may not use the stdio broker: %w", uid, spec.ErrDenied)
-	}
 	t := time.AfterFunc(requestTime, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer t.Stop()
 	n, err := conn.NextSize()
@@ -71,8 +64,21 @@ func (b *Broker) request(conn *stdio.Conn) (verb byte, obj []byte, fds []int, er
 	if err != nil {
 		return 0, nil, nil, err
 	}
+	// Only now: a connection that is closed with an unread message would lose
+	// the answer.
+	if err := b.checkPeer(conn); err != nil {
+		return 0, nil, fds, err
+	}
 	verb, obj, err = stdio.DecodeRequest(msg[:n])
 	return verb, obj, fds, err
+}
+
+func (b *Broker) checkPeer(conn *stdio.Conn) error {
+	uid, err := conn.PeerUID()
+	if err == nil && uid != b.cfg.PeerUID {
+		err = fmt.Errorf("user %d may not use the stdio broker: %w", uid, spec.ErrDenied)
+	}
+	return err
 }
 
 // call serves every verb but attach. Taken says that the descriptors have a new
