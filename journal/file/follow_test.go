@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/cleat-project/cleat/internal/testenv"
 	"github.com/cleat-project/cleat/journal"
@@ -23,18 +24,21 @@ import (
 
 // journald is a private systemd-journald in a mount namespace with its own /run.
 type journald struct {
-	dir  string // of its journal files
-	conn *net.UnixConn
-	cmd  *exec.Cmd
+	dir    string // of its journal files
+	socket *net.UnixAddr
+	conn   *net.UnixConn
+	cmd    *exec.Cmd
 }
 
 const journaldScript = `set -e
 mount -t tmpfs tmpfs /run
 id=$(cat /etc/machine-id)
-mkdir -p /run/systemd/journal /run/systemd/journald.conf.d /run/log/journal/$id
+mount -t tmpfs tmpfs /var/log
+mkdir -p /run/systemd/journal /run/systemd/journald.conf.d /run/log/journal/$id /var/log/journal/$id
+touch /run/systemd/journal/flushed
 cat >/run/systemd/journald.conf.d/test.conf <<END
 [Journal]
-Storage=volatile
+Storage=$STORAGE
 RuntimeMaxUse=200M
 RateLimitIntervalSec=0
 ReadKMsg=no
@@ -44,9 +48,9 @@ ForwardToWall=no
 END
 exec "$@"`
 
-// startJournald starts journald and waits until it is ready; it ends with the
-// test.
-func startJournald(t *testing.T) *journald {
+// startJournald starts journald with the given Storage= and waits until it is
+// ready; it ends with the test.
+func startJournald(t *testing.T, storage string) *journald {
 	t.Helper()
 	testenv.NeedRoot(t)
 	notify, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(t.TempDir(), "notify"), Net: "unixgram"})
@@ -58,7 +62,7 @@ func startJournald(t *testing.T) *journald {
 	// WithoutCancel: it is ended below, in order, and not with the test's context.
 	j.cmd = exec.CommandContext(context.WithoutCancel(t.Context()), "/bin/sh",
 		append([]string{"-c", journaldScript, "sh"}, systemd(t, "systemd-journald", "systemd")...)...)
-	j.cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+notify.LocalAddr().String(), "SYSTEMD_LOG_TARGET=console")
+	j.cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+notify.LocalAddr().String(), "SYSTEMD_LOG_TARGET=console", "STORAGE="+storage)
 	j.cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
 	var stderr bytes.Buffer
 	j.cmd.Stderr = &stderr
@@ -80,8 +84,10 @@ func startJournald(t *testing.T) *journald {
 	if err != nil {
 		t.Fatal(err)
 	}
-	j.dir = filepath.Join(root, "run/log/journal", strings.TrimSpace(string(id)))
-	j.conn, err = net.DialUnix("unixgram", nil, &net.UnixAddr{Name: filepath.Join(root, "run/systemd/journal/socket"), Net: "unixgram"})
+	base := map[string]string{"volatile": "run", "persistent": "var"}[storage]
+	j.dir = filepath.Join(root, base, "log/journal", strings.TrimSpace(string(id)))
+	j.socket = &net.UnixAddr{Name: filepath.Join(root, "run/systemd/journal/socket"), Net: "unixgram"}
+	j.conn, err = net.ListenUnixgram("unixgram", &net.UnixAddr{Net: "unixgram"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,12 +109,13 @@ func waitReady(t *testing.T, notify *net.UnixConn, stderr *bytes.Buffer) {
 	}
 }
 
-// send logs one line of a container.
-func (j *journald) send(t *testing.T, msg string) {
-	t.Helper()
-	if _, err := fmt.Fprintf(j.conn, "MESSAGE=%s\nPRIORITY=6\nCONTAINER_ID_FULL=%s\n", msg, testID); err != nil {
-		t.Errorf("send to journald: %v", err)
-	}
+// send logs one line of a container with the credentials of a user, as the broker
+// does.
+func (j *journald) send(uid uint32, msg string) error {
+	text := fmt.Sprintf("MESSAGE=%s\nPRIORITY=6\nCONTAINER_ID_FULL=%s\n", msg, testID)
+	cred := unix.UnixCredentials(&unix.Ucred{Pid: int32(os.Getpid()), Uid: uid, Gid: uid})
+	_, _, err := j.conn.WriteMsgUnix([]byte(text), cred, j.socket)
+	return err
 }
 
 func ofContainer(id string) [][]journal.Match {
@@ -117,23 +124,29 @@ func ofContainer(id string) [][]journal.Match {
 
 func TestFollowOverRotation(t *testing.T) {
 	t.Parallel()
-	j := startJournald(t)
+	j := startJournald(t, "volatile")
 	const rounds, each = 8, 500
 	for i := range each { // stored before the reader starts
-		j.send(t, fmt.Sprint(i))
+		if err := j.send(0, fmt.Sprint(i)); err != nil {
+			t.Fatal(err)
+		}
 	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
 	go func() {
 		for i := each; i < rounds*each; i++ {
 			if i%each == each/2 {
 				_ = j.cmd.Process.Signal(syscall.SIGUSR2) // rotate
 			}
-			j.send(t, fmt.Sprint(i))
+			if err := j.send(0, fmt.Sprint(i)); err != nil {
+				cancel(err)
+			}
 		}
 	}()
 	done := make(chan struct{})
 	q := journal.Query{Tail: -1, Follow: true, Done: done, Matches: ofContainer(testID)}
 	n := 0
-	for e, err := range open(t, j.dir).Read(t.Context(), q) {
+	for e, err := range open(t, j.dir).Read(ctx, q) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -153,6 +166,47 @@ func TestFollowOverRotation(t *testing.T) {
 	}
 	compare(t, "afterwards", []string{"--directory=" + j.dir, "CONTAINER_ID_FULL=" + testID}, open(t, j.dir),
 		journal.Query{Tail: -1, Matches: ofContainer(testID)})
+}
+
+// Persistent storage has a file for each user, all growing at once.
+func TestFollowFilesOfSeveralUsers(t *testing.T) {
+	t.Parallel()
+	j := startJournald(t, "persistent")
+	const lines = 6000
+	for i := range 6 {
+		if err := j.send(uint32(i%3*1000), fmt.Sprint(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	defer cancel(nil)
+	done := make(chan struct{})
+	q := journal.Query{Tail: -1, Follow: true, Done: done, Matches: ofContainer(testID)}
+	n := 0
+	for e, err := range open(t, j.dir).Read(ctx, q) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m, _ := e.Field("MESSAGE"); string(m) != fmt.Sprint(n) {
+			t.Fatalf("line %d is %q", n, m)
+		}
+		if n++; n == 6 { // all three files are there
+			go func() {
+				for i := 6; i < lines; i++ {
+					if err := j.send(uint32(i%3*1000), fmt.Sprint(i)); err != nil {
+						cancel(err)
+					}
+				}
+			}()
+		}
+		if n == lines {
+			close(done)
+		}
+	}
+	files, err := filepath.Glob(filepath.Join(j.dir, "user-*.journal"))
+	if n != lines || err != nil || len(files) != 2 {
+		t.Errorf("read %d of %d lines from system.journal and %v, %v", n, lines, files, err)
+	}
 }
 
 // follower reads lines one by one.
