@@ -1,0 +1,79 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"github.com/cleat-project/cleat/engine"
+	"github.com/cleat-project/cleat/spec"
+)
+
+// completer is what cobra asks for the values of an argument.
+type completer = func(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective)
+
+// completeContainers completes the names and ids of the containers that keep
+// holds for, of all if keep is nil.
+func completeContainers(c *cli, keep func(engine.Container) bool) completer {
+	return func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+		eng, err := c.engine()
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveError
+		}
+		return containerNames(cmd, eng, keep)
+	}
+}
+
+func containerNames(cmd *cobra.Command, eng lister, keep func(engine.Container) bool) ([]string, cobra.ShellCompDirective) {
+	all, err := eng.List(cmd.Context())
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	var names []string
+	for _, ct := range all {
+		if keep == nil || keep(ct) {
+			names = append(names, ct.Name, spec.ShortID(ct.ID))
+		}
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+func isRunning(ct engine.Container) bool { return ct.Status == engine.StatusRunning }
+func isPaused(ct engine.Container) bool  { return ct.Status == engine.StatusPaused }
+func isStopped(ct engine.Container) bool {
+	return ct.Status == engine.StatusExited || ct.Status == engine.StatusCreated
+}
+
+// completeImages completes the names of images.
+func completeImages(c *cli) completer {
+	return completeFirst(func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+		eng, err := c.engine()
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveError
+		}
+		return imageNames(cmd, eng)
+	})
+}
+
+func imageNames(cmd *cobra.Command, eng imageLister) ([]string, cobra.ShellCompDirective) {
+	all, err := eng.Images(cmd.Context())
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	var names []string
+	for _, img := range all {
+		for _, ref := range img.References {
+			names = append(names, ref.Familiar())
+		}
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+// completeFirst completes the first argument only; what follows is up to the
+// container.
+func completeFirst(first completer) completer {
+	return func(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+		if len(args) > 0 {
+			return nil, cobra.ShellCompDirectiveDefault
+		}
+		return first(cmd, args, toComplete)
+	}
+}

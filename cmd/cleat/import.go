@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cleat-project/cleat/engine"
+)
+
+type importer interface {
+	Import(ctx context.Context, r io.Reader, opt engine.ImportOptions) (engine.Image, error)
+}
+
+func newImport(c *cli) *cobra.Command {
+	var opt engine.ImportOptions
+	cmd := &cobra.Command{
+		Use: "import [OPTIONS] file|- [REPOSITORY[:TAG]]", Short: "Import the contents from a tarball to create a filesystem image",
+		Annotations: also("image import", "import"),
+		Args:        between(1, 2),
+	}
+	cmd.Flags().StringArrayVarP(&opt.Changes, "change", "c", nil, "Apply Dockerfile instruction to the created image")
+	asList(cmd.Flags().Lookup("change"))
+	cmd.Flags().StringVarP(&opt.Message, "message", "m", "", "Set commit message for imported image")
+	cmd.Flags().StringVar(&opt.Platform, "platform", "", "Set platform of the files")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 2 {
+			opt.Reference = args[1]
+		}
+		src, err := c.openImport(args[0])
+		if err != nil {
+			return err
+		}
+		defer func() { _ = src.Close() }() // it was only read
+		eng, err := c.engine()
+		if err != nil {
+			return err
+		}
+		return c.importImage(cmd.Context(), eng, src, opt)
+	}
+	return cmd
+}
+
+// openImport opens the file of an import; "-" is the caller's stdin.
+func (c *cli) openImport(path string) (io.ReadCloser, error) {
+	switch {
+	case path == "-":
+		return io.NopCloser(c.in), nil
+	case strings.HasPrefix(path, "http://") || strings.HasPrefix(path, "https://"):
+		return nil, hinted(fmt.Errorf("import of the URL %s is not supported", path), "fetch it with another program and pipe it into 'cleat import -'")
+	}
+	return os.Open(path)
+}
+
+func (c *cli) importImage(ctx context.Context, eng importer, src io.Reader, opt engine.ImportOptions) error {
+	img, err := eng.Import(ctx, src, opt)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(c.out, img.ID)
+	return nil
+}

@@ -1,0 +1,90 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cleat-project/cleat/engine"
+)
+
+type puller interface {
+	imageFinder
+	Pull(ctx context.Context, ref string, opt engine.PullOptions) (engine.Image, error)
+}
+
+type imageFinder interface {
+	Image(ctx context.Context, ref string) (engine.Image, error)
+}
+
+func newPull(c *cli) *cobra.Command {
+	var quiet bool
+	var platform string
+	cmd := &cobra.Command{
+		Use: "pull [OPTIONS] NAME[:TAG|@DIGEST]", Short: "Download an image from a registry",
+		Annotations: also("image pull", "pull"),
+		Args:        exactly(1), ValidArgsFunction: completeImages(c),
+	}
+	cmd.Flags().StringVar(&platform, "platform", "", "Set platform if the image is there for several")
+	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "Suppress verbose output")
+	refuse(cmd.Flags(), []refusedFlag{
+		{name: "all-tags", short: "a", reason: needsBuild, isBool: true, harmless: "false"},
+		{name: "disable-content-trust", reason: noTrust, isBool: true, harmless: "true"},
+	})
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		eng, err := c.engine()
+		if err != nil {
+			return err
+		}
+		return c.pull(cmd.Context(), eng, args[0], platform, quiet)
+	}
+	return cmd
+}
+
+func (c *cli) pull(ctx context.Context, eng puller, name, platform string, quiet bool) error {
+	ref, err := engine.ParseReference(name)
+	if err != nil {
+		return err
+	}
+	if !quiet {
+		if ref.Digest() == "" && !strings.HasSuffix(name, ":"+ref.Tag()) {
+			fmt.Fprintf(c.out, "Using default tag: %s\n", ref.Tag())
+		}
+		fmt.Fprintf(c.out, "%s: Pulling from %s\n", tagOrDigest(ref), ref.Path())
+	}
+	before, beforeErr := eng.Image(ctx, name)
+	p := newProgress(c.out, quiet)
+	img, err := eng.Pull(ctx, name, engine.PullOptions{Platform: platform, Progress: p.event})
+	p.close()
+	if err != nil {
+		return err
+	}
+	if !quiet {
+		status := "Downloaded newer image for"
+		if beforeErr == nil && before.ID == img.ID {
+			status = "Image is up to date for"
+		}
+		fmt.Fprintf(c.out, "Digest: %s\nStatus: %s %s\n", pulledDigest(img, ref), status, ref.Familiar())
+	}
+	fmt.Fprintln(c.out, ref)
+	return nil
+}
+
+func tagOrDigest(ref engine.Reference) string {
+	if ref.Digest() != "" {
+		return string(ref.Digest())
+	}
+	return ref.Tag()
+}
+
+// pulledDigest is the digest under which the registry has the image.
+func pulledDigest(img engine.Image, ref engine.Reference) string {
+	for _, d := range img.RepoDigests {
+		if d.Repository() == ref.Repository() {
+			return string(d.Digest())
+		}
+	}
+	return string(img.ManifestDigest)
+}

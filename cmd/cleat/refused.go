@@ -1,0 +1,104 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/pflag"
+)
+
+// refusedError is a flag of Docker's that cleat knows and does not have. Such
+// flags are refused by name: neither ignored nor taken for a typing mistake.
+type refusedError struct{ flag, reason string }
+
+func (e refusedError) Error() string { return fmt.Sprintf("--%s %s", e.flag, e.reason) }
+
+// The reasons why a flag is refused.
+const (
+	needsBridge   = "needs the bridge network, which this version does not have yet"
+	needsHealth   = "needs health checks, which this version does not have yet"
+	needsBuild    = "is not supported by this version yet"
+	windowsOnly   = "is for Windows containers only"
+	noTrust       = "can only be true: there is no content trust"
+	neverHere     = "is not supported: the kernel's cgroup v2 has no such control"
+	belongsToUnit = "is not supported: a container is a systemd unit in cleat.slice; use a drop-in below cleat-.service.d"
+)
+
+// refusedFlag is one row of a table of refused flags.
+type refusedFlag struct {
+	name, short string
+	reason      string
+	isBool      bool
+	harmless    string // a value that asks for what cleat does anyway, and is accepted
+}
+
+// refusedCreate are the flags of docker run and create that are refused.
+var refusedCreate = []refusedFlag{
+	{name: "publish", short: "p", reason: needsBridge},
+	{name: "publish-all", short: "P", reason: needsBridge, isBool: true},
+	{name: "expose", reason: needsBridge},
+	{name: "link", reason: needsBridge},
+	{name: "link-local-ip", reason: needsBridge},
+	{name: "ip", reason: needsBridge},
+	{name: "ip6", reason: needsBridge},
+	{name: "mac-address", reason: needsBridge},
+	{name: "network-alias", reason: needsBridge},
+	{name: "net-alias", reason: needsBridge},
+	{name: "health-cmd", reason: needsHealth},
+	{name: "health-interval", reason: needsHealth},
+	{name: "health-retries", reason: needsHealth},
+	{name: "health-start-interval", reason: needsHealth},
+	{name: "health-start-period", reason: needsHealth},
+	{name: "health-timeout", reason: needsHealth},
+	{name: "no-healthcheck", reason: needsHealth, isBool: true},
+	{name: "annotation", reason: needsBuild},
+	{name: "blkio-weight-device", reason: needsBuild},
+	{name: "cgroup-parent", reason: belongsToUnit},
+	{name: "cpu-count", reason: windowsOnly},
+	{name: "cpu-percent", reason: windowsOnly},
+	{name: "cpu-rt-period", reason: neverHere},
+	{name: "cpu-rt-runtime", reason: neverHere},
+	{name: "cpuset-mems", reason: needsBuild},
+	{name: "device-cgroup-rule", reason: needsBuild},
+	{name: "disable-content-trust", reason: noTrust, isBool: true, harmless: "true"},
+	{name: "gpus", reason: needsBuild},
+	{name: "io-maxbandwidth", reason: windowsOnly},
+	{name: "io-maxiops", reason: windowsOnly},
+	{name: "isolation", reason: windowsOnly, harmless: "default"},
+	{name: "kernel-memory", reason: neverHere},
+	{name: "memory-swappiness", reason: neverHere, harmless: "-1"},
+	{name: "oom-kill-disable", reason: neverHere, isBool: true, harmless: "false"},
+	{name: "runtime", reason: needsBuild},
+	{name: "storage-opt", reason: needsBuild},
+	{name: "use-api-socket", reason: needsBuild, isBool: true, harmless: "false"},
+	{name: "userns", reason: needsBuild, harmless: "host"},
+	{name: "volume-driver", reason: "is not supported: volumes are local directories", harmless: "local"},
+}
+
+// refuse defines the flags of table on fs, without showing them in the help.
+func refuse(fs *pflag.FlagSet, table []refusedFlag) {
+	for _, row := range table {
+		flag := fs.VarPF(refusedValue{row}, row.name, row.short, "")
+		flag.Hidden = true
+		if row.isBool {
+			flag.NoOptDefVal = "true"
+		}
+	}
+}
+
+// refusedValue is a flag that cannot be set.
+type refusedValue struct{ row refusedFlag }
+
+// Set implements pflag.Value.
+func (v refusedValue) Set(s string) error {
+	if v.row.harmless != "" && strings.EqualFold(s, v.row.harmless) {
+		return nil
+	}
+	return refusedError{v.row.name, v.row.reason}
+}
+
+// String implements pflag.Value.
+func (refusedValue) String() string { return "" }
+
+// Type implements pflag.Value.
+func (refusedValue) Type() string { return "" }

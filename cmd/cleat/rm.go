@@ -1,0 +1,37 @@
+package main
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cleat-project/cleat/engine"
+)
+
+type remover interface {
+	Remove(ctx context.Context, ref string, opt engine.RemoveOptions) error
+}
+
+func newRm(c *cli) *cobra.Command {
+	var opt engine.RemoveOptions
+	cmd := &cobra.Command{
+		Use: "rm [OPTIONS] CONTAINER [CONTAINER...]", Short: "Remove one or more containers",
+		Annotations: also("container rm", "container remove", "rm"),
+		Args:        atLeast(1), ValidArgsFunction: completeContainers(c, nil),
+	}
+	cmd.Flags().BoolVarP(&opt.Force, "force", "f", false, "Force the removal of a running container (uses SIGKILL)")
+	cmd.Flags().BoolVarP(&opt.Volumes, "volumes", "v", false, "Remove anonymous volumes associated with the container")
+	refuse(cmd.Flags(), []refusedFlag{{name: "link", short: "l", reason: needsBridge, isBool: true, harmless: "false"}})
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		eng, err := c.engine()
+		if err != nil {
+			return err
+		}
+		return c.remove(cmd, eng, opt, args)
+	}
+	return cmd
+}
+
+func (c *cli) remove(cmd *cobra.Command, eng remover, opt engine.RemoveOptions, args []string) error {
+	return each(cmd, args, c.echo(func(ctx context.Context, ref string) error { return eng.Remove(ctx, ref, opt) }))
+}

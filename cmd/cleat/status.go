@@ -1,0 +1,183 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/cleat-project/cleat/engine"
+	"github.com/cleat-project/cleat/spec"
+)
+
+// The exit codes of cleat itself, which are Docker's.
+const (
+	exitFailure = 1   // a command that did not do what was asked
+	exitOwn     = 125 // cleat's own failure in a command that passes on a container's code, and unknown flags
+)
+
+// exitCode ends the program with a container's code, without a word.
+type exitCode int
+
+func (e exitCode) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+// runError is a failure of cleat itself in a command that otherwise ends with
+// the code of what it ran.
+type runError struct{ error }
+
+func (e runError) Unwrap() error { return e.error }
+
+// ownFailure marks err as a runError unless it is nil or carries a code already.
+func ownFailure(err error) error {
+	if _, ok := errors.AsType[exitCode](err); ok || err == nil {
+		return err
+	}
+	return runError{err}
+}
+
+// codedError is printed like any other, and ends the program with its code.
+type codedError struct {
+	error
+	code int
+}
+
+func (e codedError) Unwrap() error { return e.error }
+
+// usageError is a command line that makes no sense. It is printed with the
+// command's usage line.
+type usageError struct {
+	error
+	code int
+	see  string // "See" or "Run", as Docker begins the last line
+}
+
+func (e usageError) Unwrap() error { return e.error }
+
+// hintError is an error with advice on what to do.
+type hintError struct {
+	error
+	hint string
+}
+
+func (e hintError) Unwrap() error { return e.error }
+
+// Hint returns the advice as one sentence without a full stop.
+func (e hintError) Hint() string { return e.hint }
+
+func hinted(err error, hint string) error { return hintError{err, hint} }
+
+// report prints err on w and returns the exit code of the program.
+func report(w io.Writer, cmd *cobra.Command, err error) int {
+	if err == nil {
+		return 0
+	}
+	if code, ok := errors.AsType[exitCode](err); ok {
+		return int(code)
+	}
+	if cmd != nil {
+		if sig, ok := errors.AsType[signalError](context.Cause(contextOf(cmd))); ok && errors.Is(err, context.Canceled) {
+			return 128 + int(sig.sig)
+		}
+	}
+	for _, e := range flatten(err) {
+		printError(w, e)
+	}
+	if u, ok := errors.AsType[usageError](err); ok {
+		fmt.Fprintf(w, "\nUsage:  %s\n\n%s '%s --help' for more information\n", useLine(cmd), u.see, cmd.CommandPath())
+		return u.code
+	}
+	if _, ok := errors.AsType[runError](err); ok {
+		fmt.Fprintf(w, "\nRun '%s --help' for more information\n", cmd.CommandPath())
+		return startCode(err)
+	}
+	if e, ok := errors.AsType[codedError](err); ok {
+		return e.code
+	}
+	if _, ok := errors.AsType[seeHelp](err); ok {
+		fmt.Fprintf(w, "See '%s --help'\n", cmd.CommandPath())
+	}
+	return exitFailure
+}
+
+// startCode is the exit code of a container that did not start.
+func startCode(err error) int {
+	if e, ok := errors.AsType[*engine.StartError](err); ok && e.Code != 0 {
+		return e.Code
+	}
+	return exitOwn
+}
+
+func contextOf(cmd *cobra.Command) context.Context {
+	if ctx := cmd.Context(); ctx != nil {
+		return ctx
+	}
+	return context.Background()
+}
+
+func printError(w io.Writer, err error) {
+	fmt.Fprintf(w, "cleat: %s\n", sentence(err))
+	for _, hint := range hints(err) {
+		fmt.Fprintf(w, "hint: %s\n", hint)
+	}
+}
+
+// flatten returns the errors that were joined by each, one for each line.
+func flatten(err error) []error {
+	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // Only what each joined is taken apart, not what it wraps.
+	if !ok || fmt.Sprintf("%T", err) != "*errors.joinError" {
+		return []error{err}
+	}
+	var out []error
+	for _, e := range joined.Unwrap() {
+		out = append(out, flatten(e)...)
+	}
+	return out
+}
+
+// sentence is the text of err without the names of the classes at its end: they
+// are for programs, and the text before them says it already.
+func sentence(err error) string {
+	if e, ok := errors.AsType[*engine.StartError](err); ok {
+		return e.Message
+	}
+	s := err.Error()
+	for _, class := range []error{spec.ErrExists, spec.ErrInvalid, spec.ErrConflict, spec.ErrUnsupport, spec.ErrUnavail, spec.ErrDenied} {
+		s = strings.TrimSuffix(s, ": "+class.Error())
+	}
+	if strings.HasPrefix(s, "no such ") {
+		s = strings.TrimSuffix(s, ": "+spec.ErrNotFound.Error())
+	}
+	return s
+}
+
+// hints collects the advice in err's tree.
+func hints(err error) []string {
+	switch e := err.(type) { //nolint:errorlint // The whole tree is walked, because several errors may have advice.
+	case interface{ Hint() string }:
+		return append([]string{e.Hint()}, hints(errors.Unwrap(err))...)
+	case interface{ Unwrap() error }:
+		return hints(e.Unwrap())
+	case interface{ Unwrap() []error }:
+		var out []string
+		for _, inner := range e.Unwrap() {
+			out = append(out, hints(inner)...)
+		}
+		return out
+	}
+	return nil
+}
+
+// flagError turns an error of the flag parser into a usageError.
+func flagError(_ *cobra.Command, err error) error {
+	if errors.Is(err, pflag.ErrHelp) {
+		return err
+	}
+	if refused, ok := errors.AsType[refusedError](err); ok {
+		return usageError{refused, exitOwn, "Run"}
+	}
+	return usageError{err, exitOwn, "Run"}
+}
