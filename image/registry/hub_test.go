@@ -25,6 +25,7 @@ import (
 	"github.com/cleat-project/cleat/image/compress"
 	"github.com/cleat-project/cleat/image/internal/imagetest"
 	"github.com/cleat-project/cleat/image/registry"
+	"github.com/cleat-project/cleat/spec"
 )
 
 // hub is an in-memory registry that can be made to misbehave.
@@ -85,7 +86,9 @@ func (h *hub) count(parts ...string) (n int) {
 func (h *hub) host() string { return strings.TrimPrefix(h.URL, "http://") }
 
 // ref returns a reference to a repository of the hub.
-func (h *hub) ref(tb testing.TB, name string) image.Reference { return imagetest.Ref(tb, h.host()+"/"+name) }
+func (h *hub) ref(tb testing.TB, name string) image.Reference {
+	return imagetest.Ref(tb, h.host()+"/"+name)
+}
 
 func put(tb testing.TB, method, url, mediaType string, body []byte) string {
 	tb.Helper()
@@ -254,3 +257,5 @@ func (w *cutWriter) Write(p []byte) (int, error) {
 func isBlob(r *http.Request) bool {
 	return r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/blobs/")
 }
+
+func isNotFound(err error) bool { return errors.Is(err, spec.ErrNotFound) }

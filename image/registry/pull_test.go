@@ -23,8 +23,10 @@ import (
 func TestPullKinds(t *testing.T) {
 	h := newHub(t)
 	tests := map[string]func(imagetest.Layer) imagetest.Layer{
-		"gzip":         func(l imagetest.Layer) imagetest.Layer { return l },
-		"uncompressed": func(l imagetest.Layer) imagetest.Layer { return imagetest.Layer{Tar: l.Tar, Blob: l.Tar, MediaType: image.MediaTypeOCILayer} },
+		"gzip": func(l imagetest.Layer) imagetest.Layer { return l },
+		"uncompressed": func(l imagetest.Layer) imagetest.Layer {
+			return imagetest.Layer{Tar: l.Tar, Blob: l.Tar, MediaType: image.MediaTypeOCILayer}
+		},
 		"zstd": func(l imagetest.Layer) imagetest.Layer {
 			return imagetest.Layer{Tar: l.Tar, Blob: imagetest.Zstd(t, l.Tar), MediaType: image.MediaTypeOCILayerZstd}
 		},
