@@ -7,10 +7,17 @@ package engine
 
 import (
 	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
 	"time"
 
+	"github.com/cleat-project/cleat/image"
+	"github.com/cleat-project/cleat/internal/config"
 	"github.com/cleat-project/cleat/spec"
 	"github.com/cleat-project/cleat/state"
+	"github.com/cleat-project/cleat/supervisor"
 )
 
 // Options says where an engine works. The zero value is the machine's own
@@ -19,7 +26,7 @@ type Options struct {
 	Root    string // of images, layers, containers, volumes; "" means state.DefaultRoot
 	RunRoot string // of sockets and locks; "" means state.DefaultRunRoot
 	Libexec string // directory of cleat-init; "" means beside the running program, else /usr/libexec/cleat
-	UnitDir string // of boot units; "" means /etc/systemd/system
+	Config  string // file with the settings; "" means config.Path
 
 	// Warn receives what the user should know although the call goes on, as one
 	// sentence without a full stop. Nil drops it.
@@ -72,7 +79,8 @@ type CreateOptions struct {
 	LogLabels    []string // labels that become journal fields
 	LogEnv       []string // variables that become journal fields
 
-	Progress func(PullEvent) // of a pull; nil drops it
+	Missing  func(image string) // called before an image that is not there is pulled; nil for none
+	Progress func(PullEvent)    // of a pull; nil drops it
 }
 
 // StopOptions says how to stop a container. The zero value asks for the
@@ -108,25 +116,101 @@ type ExecOptions struct {
 	Dir        string   // "" means the container's
 	User       string   // "" means the container's
 	TTY        bool
+	Height     uint16 // of the terminal, in characters; 0 leaves the kernel's
+	Width      uint16
 	Stdin      bool // attach stdin
 	Detach     bool // return once it runs
 	Privileged bool
 }
 
-// verbs is the list of what the engine does; front ends declare the part that
-// they use. It is here to be read, and to be checked by the compiler.
-type verbs interface {
-	Create(ctx context.Context, opt CreateOptions) (Container, error)
-	Start(ctx context.Context, ref string) error
-	Stop(ctx context.Context, ref string, opt StopOptions) error
-	Restart(ctx context.Context, ref string, opt StopOptions) error
-	Kill(ctx context.Context, ref, signal string) error
-	Pause(ctx context.Context, ref string) error
-	Unpause(ctx context.Context, ref string) error
-	Wait(ctx context.Context, ref string, cond WaitCondition) (int, error)
-	Remove(ctx context.Context, ref string, opt RemoveOptions) error
-	Get(ctx context.Context, ref string) (Container, error)
-	List(ctx context.Context) ([]Container, error)
+// Engine is one process's way to the containers of a machine. It is safe for
+// concurrent use.
+type Engine struct {
+	opt    Options
+	config config.Config
+	state  *state.Store
+	images *image.Store
+
+	// systemd is connected to on first use, at most once at a time, and often
+	// while something else is waited for: see prefetch.
+	mu   sync.Mutex
+	conn *supervisor.Conn
 }
 
-var _ verbs = (*Engine)(nil)
+// Open returns the engine that opt describes, and makes its directories. The
+// caller closes it.
+func Open(opt Options) (*Engine, error) {
+	if opt.Root == "" {
+		opt.Root = state.DefaultRoot
+	}
+	if opt.RunRoot == "" {
+		opt.RunRoot = state.DefaultRunRoot
+	}
+	if opt.Libexec == "" {
+		opt.Libexec = libexec()
+	}
+	if opt.Config == "" {
+		opt.Config = config.Path
+	}
+	if opt.Warn == nil {
+		opt.Warn = func(string) {}
+	}
+	cfg, err := config.Load(opt.Config)
+	if err != nil {
+		return nil, err
+	}
+	st, err := state.Open(opt.Root, opt.RunRoot)
+	if err != nil {
+		return nil, err
+	}
+	e := &Engine{opt: opt, config: cfg, state: st}
+	e.images = image.New(opt.Root, image.Options{InUse: e.imagesInUse})
+	return e, nil
+}
+
+// libexec finds the helper binaries: beside the running program as in a
+// checkout, else where packages put them.
+func libexec() string {
+	if self, err := os.Executable(); err == nil {
+		dir := filepath.Dir(self)
+		if _, err := os.Stat(filepath.Join(dir, initProgram)); err == nil {
+			return dir
+		}
+	}
+	return "/usr/libexec/cleat"
+}
+
+const initProgram = "cleat-init"
+
+// Close releases the connection to systemd, if there is one.
+func (e *Engine) Close() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.conn != nil {
+		e.conn.Close()
+		e.conn = nil
+	}
+}
+
+// systemd returns the connection to systemd, made on first use.
+func (e *Engine) systemd(ctx context.Context) (*supervisor.Conn, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.conn != nil {
+		return e.conn, nil
+	}
+	conn, err := supervisor.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	e.conn = conn
+	return conn, nil
+}
+
+// prefetch connects to systemd while the caller does other work. A failure is
+// found again, and reported, by whoever needs the connection.
+func (e *Engine) prefetch(ctx context.Context) {
+	go func() { _, _ = e.systemd(ctx) }()
+}
+
+func (e *Engine) warnf(format string, args ...any) { e.opt.Warn(fmt.Sprintf(format, args...)) }

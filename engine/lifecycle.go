@@ -1,0 +1,366 @@
+package engine
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cleat-project/cleat/internal/signal"
+	"github.com/cleat-project/cleat/spec"
+	"github.com/cleat-project/cleat/supervisor"
+	"github.com/cleat-project/cleat/unitgen"
+)
+
+// Start starts a created or stopped container and returns once systemd says it
+// runs. Starting one that runs is no error. If the payload cannot be executed,
+// the error is a *StartError.
+func (e *Engine) Start(ctx context.Context, ref string) error {
+	c, err := e.state.Find(ref)
+	if err != nil {
+		return err
+	}
+	return e.state.WithLock(ctx, c.ID, func(c spec.Container) error { return e.start(ctx, c) })
+}
+
+func (e *Engine) start(ctx context.Context, c spec.Container) error {
+	conn, err := e.systemd(ctx)
+	if err != nil {
+		return err
+	}
+	if st, err := e.status(ctx, c); err != nil || st == StatusRunning {
+		return err
+	} else if st == StatusPaused {
+		return conflict("container %q is paused: unpause it first", c.Name)
+	}
+	if err := e.noteManualStart(c); err != nil {
+		return err
+	}
+	unit, err := e.unit(ctx, c)
+	if err != nil {
+		return err
+	}
+	if c.Restart.Boot() {
+		err = e.startBoot(ctx, conn, unit)
+	} else {
+		err = e.startTransient(ctx, conn, unit)
+	}
+	return e.explainStart(c, err)
+}
+
+// noteManualStart zeroes what counts automatic restarts. An ephemeral container
+// has no earlier run.
+func (e *Engine) noteManualStart(c spec.Container) error {
+	if err := e.state.ForgetExit(c.ID); err != nil {
+		return err
+	}
+	run, err := e.state.LoadRun(c.ID)
+	if err != nil {
+		return err
+	}
+	if err := e.state.SetStopped(c.ID, false); err != nil {
+		return err
+	}
+	next := run
+	next.Restarting, next.RestartCount, next.Consecutive, next.Error = false, 0, 0, ""
+	if next == run {
+		return nil
+	}
+	return e.state.SaveRun(c.ID, next)
+}
+
+// startTransient starts an ordinary container. The unit of a run that is just
+// ending may still be there for some milliseconds; it is waited for, once.
+func (e *Engine) startTransient(ctx context.Context, conn *supervisor.Conn, unit unitgen.Unit) error {
+	err := conn.StartTransient(ctx, unit)
+	if !errors.Is(err, spec.ErrExists) {
+		return err
+	}
+	if err := settle(ctx, conn, unit.Name); err != nil {
+		return err
+	}
+	return conn.StartTransient(ctx, unit)
+}
+
+// settle ends what is left of a unit whose run is over.
+func settle(ctx context.Context, conn *supervisor.Conn, name string) error {
+	if err := conn.Stop(ctx, name); err != nil && !isNotFound(err) {
+		return fmt.Errorf("wait for the end of the last run: %w", err)
+	}
+	if err := conn.ResetFailed(ctx, name); err != nil && !isNotFound(err) {
+		return err
+	}
+	return nil
+}
+
+// startBoot starts a container that comes back at boot: its unit is a file.
+func (e *Engine) startBoot(ctx context.Context, conn *supervisor.Conn, unit unitgen.Unit) error {
+	if err := conn.WriteUnitFile(ctx, unit.Name, unitgen.Text(unit)); err != nil {
+		return err
+	}
+	if err := conn.Enable(ctx, unit.Name); err != nil {
+		return err
+	}
+	return conn.Start(ctx, unit.Name)
+}
+
+// explainStart replaces systemd's "job failed" by what the start helper said.
+func (e *Engine) explainStart(c spec.Container, err error) error {
+	var job *supervisor.JobError
+	if !errors.As(err, &job) {
+		return err
+	}
+	exit, exitErr := e.state.LoadExit(c.ID)
+	if exitErr != nil || exit.Error == "" {
+		return &StartError{Name: c.Name, Code: 125, Message: fmt.Sprintf("%v; see 'journalctl -u %s'", job, c.UnitName())}
+	}
+	return &StartError{Name: c.Name, Code: exit.Code, Message: exit.Error}
+}
+
+// Stop stops a container: its stop signal, then SIGKILL after the grace period.
+// Stopping one that does not run is no error. A stop signal that can have no
+// effect on the payload is followed by SIGKILL at once, unless a grace period
+// was asked for.
+func (e *Engine) Stop(ctx context.Context, ref string, opt StopOptions) error {
+	c, err := e.state.Find(ref)
+	if err != nil {
+		return err
+	}
+	conn, err := e.systemd(ctx)
+	if err != nil {
+		return err
+	}
+	unit := c.UnitName()
+	props, err := conn.Properties(ctx, unit)
+	if isNotFound(err) || err == nil && !isUp(props) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := e.noteStopped(c); err != nil {
+		return err
+	}
+	if props.FreezerState == "frozen" {
+		if err := conn.Thaw(ctx, unit); err != nil {
+			return err
+		}
+	}
+	if err := e.end(ctx, conn, c, int(props.MainPID), opt); err != nil {
+		return err
+	}
+	if err := conn.Stop(ctx, unit); err != nil && !isNotFound(err) {
+		return fmt.Errorf("stop %q: %w", c.Name, err)
+	}
+	if c.Restart.Mode == spec.RestartUnlessStopped {
+		return conn.Disable(ctx, unit) // a manual stop lasts over a reboot
+	}
+	return nil
+}
+
+// end brings the payload down if systemd's own stop, with the unit's signal and
+// timeout, is not what was asked for.
+func (e *Engine) end(ctx context.Context, conn *supervisor.Conn, c spec.Container, pid int, opt StopOptions) error {
+	sig, err := signal.Parse(cmp.Or(opt.Signal, c.StopSignal, "SIGTERM"))
+	if err != nil {
+		return err
+	}
+	if pid == 0 {
+		return nil
+	}
+	askedGrace := opt.Grace != nil || c.StopTimeout != nil
+	if !askedGrace && !hasEffect(c, pid, sig) {
+		return killAll(ctx, conn, c)
+	}
+	if opt.Signal == "" && opt.Grace == nil {
+		return nil // systemd's stop does just that
+	}
+	grace := spec.DefaultStopTimeout
+	if c.StopTimeout != nil {
+		grace = *c.StopTimeout
+	}
+	if opt.Grace != nil {
+		grace = *opt.Grace
+	}
+	if grace == 0 {
+		return killAll(ctx, conn, c)
+	}
+	proc, err := openProcess(pid)
+	if errors.Is(err, unix.ESRCH) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer proc.close()
+	if err := conn.Kill(ctx, c.UnitName(), supervisor.Main, sig); err != nil && !isNotFound(err) {
+		return fmt.Errorf("signal %q: %w", c.Name, err)
+	}
+	gone, err := proc.wait(ctx, grace)
+	if err != nil || gone {
+		return err
+	}
+	return killAll(ctx, conn, c)
+}
+
+func killAll(ctx context.Context, conn *supervisor.Conn, c spec.Container) error {
+	if err := conn.Kill(ctx, c.UnitName(), supervisor.All, sigKill); err != nil && !isNotFound(err) {
+		return fmt.Errorf("kill %q: %w", c.Name, err)
+	}
+	return nil
+}
+
+// noteStopped records that no automatic restart is wanted.
+func (e *Engine) noteStopped(c spec.Container) error {
+	if c.Restart.Mode == spec.RestartNo || c.Restart.Mode == "" {
+		return nil
+	}
+	return e.state.SetStopped(c.ID, true)
+}
+
+// Restart stops a container and starts it again.
+func (e *Engine) Restart(ctx context.Context, ref string, opt StopOptions) error {
+	if err := e.Stop(ctx, ref, opt); err != nil {
+		return err
+	}
+	return e.Start(ctx, ref)
+}
+
+// Kill sends the signal called name, SIGKILL if that is "", to the container's main process.
+// As in Docker, a container is not restarted after it was killed on purpose: by
+// SIGKILL, by its stop signal, or, if it has not set one, by any.
+func (e *Engine) Kill(ctx context.Context, ref, name string) error {
+	sig, err := signal.Parse(cmp.Or(name, "SIGKILL"))
+	if err != nil {
+		return err
+	}
+	c, err := e.state.Find(ref)
+	if err != nil {
+		return err
+	}
+	conn, err := e.systemd(ctx)
+	if err != nil {
+		return err
+	}
+	if st, err := e.status(ctx, c); err != nil {
+		return err
+	} else if st != StatusRunning && st != StatusPaused {
+		return conflict("cannot kill container %q: it is not running", c.Name)
+	}
+	own, _ := signal.Parse(c.StopSignal)
+	if c.StopSignal == "" || sig == sigKill || sig == own {
+		if err := e.noteStopped(c); err != nil {
+			return err
+		}
+	}
+	who := supervisor.Main
+	if sig == sigKill {
+		who = supervisor.All
+	}
+	if err := conn.Kill(ctx, c.UnitName(), who, sig); err != nil {
+		return fmt.Errorf("kill %q: %w", c.Name, err)
+	}
+	if sig != sigKill {
+		return nil
+	}
+	_, err = e.Wait(ctx, c.ID, WaitNotRunning)
+	return err
+}
+
+// Pause freezes all processes of a running container.
+func (e *Engine) Pause(ctx context.Context, ref string) error {
+	return e.freeze(ctx, ref, StatusRunning, (*supervisor.Conn).Freeze)
+}
+
+// Unpause lets a paused container go on.
+func (e *Engine) Unpause(ctx context.Context, ref string) error {
+	return e.freeze(ctx, ref, StatusPaused, (*supervisor.Conn).Thaw)
+}
+
+func (e *Engine) freeze(ctx context.Context, ref string, from Status, do func(*supervisor.Conn, context.Context, string) error) error {
+	c, err := e.state.Find(ref)
+	if err != nil {
+		return err
+	}
+	st, err := e.status(ctx, c)
+	if err != nil {
+		return err
+	}
+	if st != from {
+		return conflict("container %q is %s, not %s", c.Name, st, from)
+	}
+	conn, err := e.systemd(ctx)
+	if err != nil {
+		return err
+	}
+	return do(conn, ctx, c.UnitName())
+}
+
+// Remove deletes a container that does not run, or any with Force.
+func (e *Engine) Remove(ctx context.Context, ref string, opt RemoveOptions) error {
+	c, err := e.state.Find(ref)
+	if err != nil {
+		return err
+	}
+	if opt.Force {
+		if err := e.forceDown(ctx, c); err != nil {
+			return err
+		}
+	}
+	err = e.state.WithLock(ctx, c.ID, func(c spec.Container) error { return e.remove(ctx, c, opt) })
+	if isNotFound(err) && opt.Force && c.AutoRemove {
+		return nil // its own clean-up was faster
+	}
+	return err
+}
+
+// forceDown ends a container at once, whatever its state.
+func (e *Engine) forceDown(ctx context.Context, c spec.Container) error {
+	kill := time.Duration(0)
+	return e.Stop(ctx, c.ID, StopOptions{Grace: &kill})
+}
+
+// remove deletes c, whose lock is held.
+func (e *Engine) remove(ctx context.Context, c spec.Container, opt RemoveOptions) error {
+	st, err := e.status(ctx, c)
+	if err != nil {
+		return err
+	}
+	if st == StatusRunning || st == StatusPaused || st == StatusRestarting {
+		return conflict("cannot remove container %q: it is %s: stop it first, or force the removal", c.Name, st)
+	}
+	if st != StatusCreated || c.Restart.Boot() {
+		if err := e.removeUnit(ctx, c); err != nil {
+			return err
+		}
+	}
+	if err := e.state.Remove(c); err != nil {
+		return err
+	}
+	if opt.Volumes || c.AutoRemove {
+		if err := e.state.RemoveAnonymousVolumes(c); err != nil {
+			return err
+		}
+	}
+	return e.state.ForgetExit(c.ID)
+}
+
+func (e *Engine) removeUnit(ctx context.Context, c spec.Container) error {
+	conn, err := e.systemd(ctx)
+	if err != nil {
+		return err
+	}
+	if err := settle(ctx, conn, c.UnitName()); err != nil {
+		return err
+	}
+	if !c.Restart.Boot() {
+		return nil
+	}
+	if err := conn.Disable(ctx, c.UnitName()); err != nil && !isNotFound(err) {
+		return err
+	}
+	return conn.RemoveUnitFile(ctx, c.UnitName())
+}

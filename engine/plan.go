@@ -1,0 +1,174 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/cleat-project/cleat/sandbox/profile"
+	"github.com/cleat-project/cleat/spec"
+	"github.com/cleat-project/cleat/unitgen"
+)
+
+// plan computes the start plan of c and the other files that its directory
+// starts with: the ones Docker binds into /etc.
+func (e *Engine) plan(c spec.Container, opt CreateOptions, img Image) (map[string][]byte, error) {
+	in, err := e.profileInput(c, opt, img)
+	if err != nil {
+		return nil, err
+	}
+	p, err := profile.Build(c, in)
+	if err != nil {
+		return nil, err
+	}
+	files, err := p.Encode()
+	if err != nil {
+		return nil, err
+	}
+	etc, err := etcFiles(c, in.Host)
+	if err != nil {
+		return nil, err
+	}
+	for name, data := range etc {
+		files[name] = data
+	}
+	return files, nil
+}
+
+// profileInput gathers what the plan depends on beyond the container.
+func (e *Engine) profileInput(c spec.Container, opt CreateOptions, img Image) (profile.Input, error) {
+	host, err := profile.ReadHost()
+	if err != nil {
+		return profile.Input{}, err
+	}
+	in := profile.Input{
+		Host:          host,
+		ContainersDir: filepath.Dir(e.state.Dir(c.ID)),
+		VolumesDir:    filepath.Join(e.opt.Root, "volumes"),
+		StdioSocket:   e.stdioSocket(),
+		InitBinary:    filepath.Join(e.opt.Libexec, initProgram),
+		JournalFields: journalFields(c, opt),
+	}
+	for _, d := range img.Layers {
+		in.Layers = append(in.Layers, e.images.LayerDir(d))
+	}
+	if in.Devices, err = profile.DeviceNodes(c.Devices); err != nil {
+		return profile.Input{}, err
+	}
+	if c.Security.Privileged {
+		if in.HostDevices, err = profile.HostDevices(); err != nil {
+			return profile.Input{}, err
+		}
+	}
+	return in, nil
+}
+
+// stdioSocket is where the stdio broker listens.
+func (e *Engine) stdioSocket() string { return filepath.Join(e.opt.RunRoot, "stdiod.sock") }
+
+// journalFields returns the fields of every line of output that --log-opt
+// labels= and env= ask for. The standard ones are the broker's business.
+func journalFields(c spec.Container, opt CreateOptions) []string {
+	var fields []string
+	for _, name := range opt.LogLabels {
+		if v, ok := c.Labels[name]; ok {
+			fields = append(fields, fieldName(name)+"="+v)
+		}
+	}
+	for _, kv := range c.Process.Env {
+		name, v, _ := strings.Cut(kv, "=")
+		if slices.Contains(opt.LogEnv, name) {
+			fields = append(fields, fieldName(name)+"="+v)
+		}
+	}
+	return fields
+}
+
+// fieldName makes a journal field name of a label or variable, as Docker's
+// journald driver does: upper case, other characters become "_". A leading
+// underscore would be journald's own.
+func fieldName(name string) string {
+	upper := strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' {
+			return r
+		}
+		return '_'
+	}, strings.ToUpper(name))
+	return strings.TrimLeft(upper, "_")
+}
+
+// etcFiles returns hosts, hostname and resolv.conf, which the plan binds into
+// the container's /etc.
+func etcFiles(c spec.Container, h profile.Host) (map[string][]byte, error) {
+	hosts, err := etcHosts(c)
+	if err != nil {
+		return nil, err
+	}
+	resolv, err := profile.ReadResolvConf(c.Network)
+	if err != nil {
+		return nil, err
+	}
+	return map[string][]byte{
+		"hostname":    []byte(profile.HostnameOn(c, h) + "\n"),
+		"hosts":       hosts,
+		"resolv.conf": profile.ResolvConf(resolv, c.Network),
+	}, nil
+}
+
+func etcHosts(c spec.Container) ([]byte, error) {
+	if c.Network.Mode != "host" {
+		return profile.Hosts(c, profile.Hostname(c))
+	}
+	text, err := os.ReadFile("/etc/hosts")
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	return profile.HostsOnHost(string(text), c)
+}
+
+// unit returns the systemd unit of c.
+func (e *Engine) unit(ctx context.Context, c spec.Container) (unitgen.Unit, error) {
+	conn, err := e.systemd(ctx)
+	if err != nil {
+		return unitgen.Unit{}, err
+	}
+	version, err := conn.Version(ctx)
+	if err != nil {
+		return unitgen.Unit{}, err
+	}
+	return unitgen.Service(c, unitgen.ServiceInput{
+		InitPath:       filepath.Join(e.opt.Libexec, initProgram),
+		Root:           e.opt.Root,
+		RunRoot:        e.opt.RunRoot,
+		SystemdVersion: version,
+	})
+}
+
+// warnLimits tells which limits this machine cannot enforce, in one sentence
+// that names the missing controllers.
+func (e *Engine) warnLimits(l spec.Limits) {
+	var need []string
+	add := func(controller string, wanted bool) {
+		if wanted {
+			need = append(need, controller)
+		}
+	}
+	add("memory", l.MemoryBytes > 0 || l.ReservationBytes > 0 || l.SwapBytes != 0 || l.NoSwap)
+	add("cpu", l.CPUMillis > 0 || l.CPUShares > 0)
+	add("cpuset", l.CPUSet != "")
+	add("pids", l.Pids > 0)
+	add("io", l.IOWeight > 0 || len(l.ReadBPS)+len(l.WriteBPS)+len(l.ReadIOPS)+len(l.WriteIOPS) > 0)
+	if len(need) == 0 {
+		return
+	}
+	data, _ := os.ReadFile("/sys/fs/cgroup/cgroup.controllers") // none if it cannot be read
+	have := strings.Fields(string(data))
+	missing := slices.DeleteFunc(need, func(c string) bool { return slices.Contains(have, c) })
+	if len(missing) > 0 {
+		e.warnf("this machine's cgroup v2 hierarchy lacks the controller %s: limits on it are discarded", strings.Join(missing, ", "))
+	}
+}

@@ -1,0 +1,251 @@
+package engine
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/cleat-project/cleat/spec"
+	"github.com/cleat-project/cleat/state"
+	"github.com/cleat-project/cleat/supervisor"
+)
+
+// Get returns one container, by name, id, or the beginning of its id.
+func (e *Engine) Get(ctx context.Context, ref string) (Container, error) {
+	c, err := e.state.Find(ref)
+	if err != nil {
+		return Container{}, err
+	}
+	units, err := e.units(ctx, c.UnitName())
+	if err != nil {
+		return Container{}, err
+	}
+	return e.view(c, units[c.UnitName()])
+}
+
+// List returns all containers, the youngest first. One that is removed
+// meanwhile is left out.
+func (e *Engine) List(ctx context.Context) ([]Container, error) {
+	units, err := e.units(ctx, "cleat-*.service")
+	if err != nil {
+		return nil, err
+	}
+	ids, err := e.state.IDs()
+	if err != nil {
+		return nil, err
+	}
+	all := make([]*Container, len(ids))
+	var group errgroup.Group
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for part := range slices.Chunk(indexes(len(ids)), 32) {
+		group.Go(func() error {
+			for _, i := range part {
+				c, err := e.viewOf(ids[i], units)
+				if err != nil {
+					return err
+				}
+				all[i] = c
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	var list []Container
+	for _, c := range all {
+		if c != nil {
+			list = append(list, *c)
+		}
+	}
+	slices.SortFunc(list, func(a, b Container) int { return b.Created.Compare(a.Created) })
+	return list, nil
+}
+
+func indexes(n int) []int {
+	all := make([]int, n)
+	for i := range all {
+		all[i] = i
+	}
+	return all
+}
+
+// viewOf returns nil for a container that has gone.
+func (e *Engine) viewOf(id string, units map[string]supervisor.UnitStatus) (*Container, error) {
+	c, err := e.state.Load(id)
+	if isNotFound(err) {
+		return nil, nil //nolint:nilnil // documented
+	}
+	if err != nil {
+		return nil, err
+	}
+	v, err := e.view(c, units[c.UnitName()])
+	if err != nil {
+		return nil, err
+	}
+	return &v, nil
+}
+
+// units asks systemd for the units that match pattern. Where no systemd runs,
+// no container does.
+func (e *Engine) units(ctx context.Context, pattern string) (map[string]supervisor.UnitStatus, error) {
+	conn, err := e.systemd(ctx)
+	if err != nil {
+		return nil, err
+	}
+	list, err := conn.Units(ctx, pattern)
+	if err != nil {
+		return nil, err
+	}
+	units := make(map[string]supervisor.UnitStatus, len(list))
+	for _, u := range list {
+		units[u.Name] = u
+	}
+	return units, nil
+}
+
+// view joins what is stored of a container with the state of its unit.
+func (e *Engine) view(c spec.Container, unit supervisor.UnitStatus) (Container, error) {
+	run, err := e.state.LoadRun(c.ID)
+	if err != nil {
+		return Container{}, err
+	}
+	v := Container{Container: c, Run: run}
+	live, err := e.state.LoadLive(c.ID)
+	if err != nil && !isNotFound(err) {
+		return Container{}, err
+	}
+	v.Status = statusOf(unit, run, err == nil)
+	if v.Status != StatusRunning {
+		return v, nil
+	}
+	v.PID, v.Run.StartedAt = live.PID, live.StartedAt
+	if frozen(c.UnitName()) {
+		v.Status = StatusPaused
+	}
+	return v, nil
+}
+
+// statusOf is Docker's word for the state of a unit. Live says that a run has
+// begun and not ended yet, which is finer than the unit's states: a unit is
+// still "deactivating" while its run is already recorded as ended.
+func statusOf(unit supervisor.UnitStatus, run state.Run, live bool) Status {
+	switch unit.ActiveState {
+	case "active", "reloading":
+		return StatusRunning
+	case "deactivating":
+		if live {
+			return StatusRunning
+		}
+	case "activating":
+		if live {
+			return StatusRunning // its payload runs; systemd is about to notice
+		}
+		if run.Restarting {
+			return StatusRestarting
+		}
+	}
+	if run.Restarting && unit.ActiveState == "deactivating" {
+		return StatusRestarting
+	}
+	if run.StartedAt.IsZero() {
+		return StatusCreated
+	}
+	return StatusExited
+}
+
+// status returns the state of one container.
+func (e *Engine) status(ctx context.Context, c spec.Container) (Status, error) {
+	units, err := e.units(ctx, c.UnitName())
+	if err != nil {
+		return "", err
+	}
+	v, err := e.view(c, units[c.UnitName()])
+	return v.Status, err
+}
+
+// isUp reports whether a unit has processes, or will have soon.
+func isUp(p supervisor.UnitProperties) bool {
+	return p.ActiveState != "inactive" && p.ActiveState != "failed"
+}
+
+// cgroupOf returns the control group of a container's unit.
+func cgroupOf(unit string) string { return filepath.Join("/sys/fs/cgroup", slice, unit) }
+
+// slice holds all containers.
+const slice = "cleat.slice"
+
+// frozen reads the kernel's word on whether a unit is frozen; asking systemd
+// would be one call a unit. See the kernel's cgroup-v2 documentation.
+func frozen(unit string) bool {
+	data, err := os.ReadFile(filepath.Join(cgroupOf(unit), "cgroup.events"))
+	return err == nil && strings.Contains(string(data), "frozen 1")
+}
+
+// Wait waits as cond says and returns the exit code of the container's run.
+// When it returns, all output of that run is in the journal. Ref may be the id
+// of a container that removed itself when its run ended.
+func (e *Engine) Wait(ctx context.Context, ref string, cond WaitCondition) (int, error) {
+	id := ref
+	c, err := e.state.Find(ref)
+	if err == nil {
+		id = c.ID
+	} else if exit, exitErr := e.state.LoadExit(ref); len(ref) == 64 && exitErr == nil {
+		return exit.Code, nil
+	} else {
+		return 0, err
+	}
+	watch, err := e.state.WatchExits()
+	if err != nil {
+		return 0, err
+	}
+	defer watch.Close()
+	before, err := e.state.LoadExit(id)
+	if err != nil && !isNotFound(err) {
+		return 0, err
+	}
+	if cond != WaitNextExit {
+		done, code, err := e.hasEnded(ctx, id, cond)
+		if err != nil || done {
+			return code, err
+		}
+	}
+	for {
+		if err := watch.Next(ctx); err != nil {
+			return 0, err
+		}
+		exit, err := e.state.LoadExit(id)
+		if err != nil && !isNotFound(err) {
+			return 0, err
+		}
+		announced := err == nil && !exit.At.Equal(before.At)
+		if announced && cond != WaitRemoved {
+			return exit.Code, nil
+		}
+		if _, err := e.state.Load(id); !isNotFound(err) {
+			continue
+		}
+		if announced || !c.AutoRemove {
+			return exit.Code, nil // an ephemeral container announces its exit after its removal
+		}
+	}
+}
+
+// hasEnded reports whether the wait is over before it has begun.
+func (e *Engine) hasEnded(ctx context.Context, id string, cond WaitCondition) (bool, int, error) {
+	v, err := e.Get(ctx, id)
+	if isNotFound(err) {
+		exit, err := e.state.LoadExit(id)
+		return true, exit.Code, err
+	}
+	if err != nil {
+		return false, 0, err
+	}
+	ended := cond != WaitRemoved && (v.Status == StatusExited || v.Status == StatusDead || v.Status == StatusCreated)
+	return ended, v.Run.ExitCode, nil
+}
