@@ -35,7 +35,7 @@ func execChild(ch channel, dir string) error {
 	if err != nil {
 		return err
 	}
-	p, err := plan.Load(dir)
+	p, err := plan.LoadStart(dir)
 	if err != nil {
 		return err
 	}

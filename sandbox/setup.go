@@ -40,7 +40,7 @@ func setup(ch channel, dir, mountPoint string, h Hooks) error {
 	if err := harden(); err != nil {
 		return err
 	}
-	p, err := plan.Load(dir)
+	p, err := plan.LoadStart(dir)
 	if err != nil {
 		return err
 	}

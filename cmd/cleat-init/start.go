@@ -28,7 +28,7 @@ func start(ctx context.Context, store *state.Store, id string) int {
 	if err != nil {
 		return report(err)
 	}
-	p, err := plan.Load(store.Dir(id))
+	p, err := plan.LoadStart(store.Dir(id))
 	if err != nil {
 		return fail(store, id, run, err)
 	}
