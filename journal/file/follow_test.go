@@ -191,6 +191,7 @@ func TestFollowFilesOfSeveralUsers(t *testing.T) {
 			t.Fatalf("line %d is %q", n, m)
 		}
 		if n++; n == 6 { // all three files are there
+			go keepLooking(ctx, t, j.dir)
 			go func() {
 				for i := 6; i < lines; i++ {
 					if err := j.send(uint32(i%3*1000), fmt.Sprint(i)); err != nil {
@@ -206,6 +207,21 @@ func TestFollowFilesOfSeveralUsers(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join(j.dir, "user-*.journal"))
 	if n != lines || err != nil || len(files) != 2 {
 		t.Errorf("read %d of %d lines from system.journal and %v, %v", n, lines, files, err)
+	}
+}
+
+// keepLooking makes whoever watches dir look at its files all the time, in
+// between any two entries, and not only when journald announces a batch.
+func keepLooking(ctx context.Context, t *testing.T, dir string) {
+	name := filepath.Join(dir, "noise")
+	if err := os.WriteFile(name, nil, 0o600); err != nil {
+		t.Error(err)
+		return
+	}
+	for i := int64(0); ctx.Err() == nil; i++ {
+		if err := os.Truncate(name, i%2); err != nil {
+			return // journald has ended, and its directory with it
+		}
 	}
 }
 
