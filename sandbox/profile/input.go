@@ -38,6 +38,14 @@ type Host struct {
 	Arch   string // as GOARCH; "" means that of this program
 	Kernel Kernel // the zero value means a kernel newer than every rule asks for
 
+	// Hostname is the machine's: containers in its network namespace that were
+	// given no other share it.
+	Hostname string
+
+	// Capabilities are those that the machine can give, with "CAP_"; nil means
+	// all. Inside another container some are missing.
+	Capabilities []string
+
 	// AppArmor is set if the kernel enforces AppArmor. AppArmorProfile is the
 	// name of the loaded profile that containers get by default; "" means that
 	// none is loaded.
@@ -51,3 +59,8 @@ type Host struct {
 
 // Kernel is a kernel version, for example {6, 18}.
 type Kernel struct{ Major, Minor uint64 }
+
+// atLeast reports whether k is version major.minor or newer.
+func (k Kernel) atLeast(major, minor uint64) bool {
+	return k == Kernel{} || k.Major > major || k.Major == major && k.Minor >= minor
+}
