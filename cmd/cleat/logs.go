@@ -57,7 +57,7 @@ func newLogs(c *cli) *cobra.Command {
 }
 
 func (f *logsFlags) options(now time.Time) (opt engine.LogOptions, err error) {
-	opt.Follow, opt.Tail = f.follow, tailLines(f.tail)
+	opt.Follow, opt.Tail, opt.Details = f.follow, tailLines(f.tail), f.details
 	if opt.Since, err = logTime(f.since, now); err != nil {
 		return opt, fmt.Errorf("invalid value for \"since\": %w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/csv"
 	"errors"
 	"fmt"
+	"io"
 	"path"
 	"path/filepath"
 	"strconv"
@@ -18,9 +19,13 @@ import (
 // syntax of one line of CSV. A source that begins with a dot lies below dir.
 func MountParser(dir string) func(string) (spec.Mount, error) {
 	return func(s string) (spec.Mount, error) {
-		fields, err := csv.NewReader(strings.NewReader(s)).Read()
+		lines := csv.NewReader(strings.NewReader(s))
+		fields, err := lines.Read()
 		if err != nil {
 			return spec.Mount{}, fmt.Errorf("read %q as comma separated values: %w", s, err)
+		}
+		if _, err := lines.Read(); !errors.Is(err, io.EOF) {
+			return spec.Mount{}, fmt.Errorf("%q has more than one line", s)
 		}
 		m := spec.Mount{Type: spec.MountVolume}
 		used := make(map[string]bool) // families of options: "bind", "volume", "tmpfs"
