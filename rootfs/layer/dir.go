@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"sort"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -97,10 +99,7 @@ func (u *unpacker) leave() error {
 func (u *unpacker) openOrMake(p string) (int, error) {
 	fd, err := u.resolve(p)
 	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
-		if err := u.makeParent(p); err != nil {
-			return -1, err
-		}
-		fd, err = u.resolve(p)
+		fd, err = u.makeParents(p)
 	}
 	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ENOENT) {
 		return -1, fmt.Errorf("parent %q is not a directory: %w: %w", shorten(p), ErrInvalid, err)
@@ -111,25 +110,42 @@ func (u *unpacker) openOrMake(p string) (int, error) {
 	return fd, nil
 }
 
-// makeParent makes the directory p, and those above it, 0755 and root's. The
-// times of the directory above are kept.
-func (u *unpacker) makeParent(p string) error {
-	if p == "." {
-		return unix.ENOENT // the layer's directory was removed under our feet
+// makeParents makes what is missing of the directory p and opens it.
+func (u *unpacker) makeParents(p string) (int, error) {
+	parts := strings.Split(p, "/")
+	missing := sort.Search(len(parts), func(i int) bool {
+		fd, err := u.resolve(path.Join(parts[:i+1]...))
+		if err == nil {
+			closeFd(fd)
+		}
+		return err != nil
+	})
+	fd, err := u.resolve(path.Join(".", path.Join(parts[:missing]...)))
+	for _, part := range parts[missing:] {
+		if err != nil {
+			return -1, err
+		}
+		above := fd
+		fd, err = makeParent(above, part)
+		closeFd(above)
 	}
-	above, err := u.openOrMake(path.Dir(p))
-	if err != nil {
-		return err
-	}
-	defer closeFd(above)
+	return fd, err
+}
+
+// makeParent makes the directory name in the directory above, whose times are
+// kept, and opens it.
+func makeParent(above int, name string) (int, error) {
 	var st unix.Stat_t
 	if err := unix.Fstat(above, &st); err != nil {
-		return err
+		return -1, err
 	}
-	if err := makeDirAt(above, path.Base(p)); err != nil {
-		return fmt.Errorf("make parent %q: %w", shorten(p), err)
+	if err := makeDirAt(above, name); err != nil {
+		return -1, err
 	}
-	return setTimes(above, [2]unix.Timespec{st.Atim, st.Mtim})
+	if err := setTimes(above, [2]unix.Timespec{st.Atim, st.Mtim}); err != nil {
+		return -1, err
+	}
+	return openNewDir(above, name)
 }
 
 // makeDirAt makes the directory name in dirfd, root's and 0755, or leaves the
@@ -144,7 +160,7 @@ func makeDirAt(dirfd int, name string) error {
 			return err
 		}
 		if !isWhiteout(&st) {
-			return nil // the caller finds out whether it is a directory
+			return nil // opening it tells whether it is a directory
 		}
 		hides = true
 		if err := unix.Unlinkat(dirfd, name, 0); err != nil {
