@@ -107,6 +107,15 @@ func (c channel) sendError(err error) {
 	_ = c.send(msgError, string([]byte{byte(ExitOf(err))})+err.Error())
 }
 
+// awaitClose returns once the other end has closed.
+func (c channel) awaitClose() {
+	for {
+		if m, err := c.recv(); err != nil || m.kind == 0 {
+			return
+		}
+	}
+}
+
 // childError turns the text of a msgError back into an error.
 func childError(text string) error {
 	if text == "" {

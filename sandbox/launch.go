@@ -36,6 +36,11 @@ type LaunchOptions struct {
 	// told so.
 	Started func(pid int) error
 
+	// Failed is called with the reason if the container cannot be started,
+	// before the service manager can see that: its next command, which records
+	// how the run ended, then finds what is written here.
+	Failed func(err error)
+
 	// Warn is called with a sentence about what was asked for and cannot be
 	// had, but is no reason not to start.
 	Warn func(sentence string)
@@ -58,39 +63,43 @@ func (s Streams) close() {
 }
 
 // Launch starts the container of plan p and returns when its payload runs. The
-// payload is a child of the calling process, which ought to exit soon, so that
-// the service manager inherits it. If Launch fails, nothing is left of the
-// container. The calling goroutine stays locked to its thread.
+// payload is the service manager's child from the beginning, not ours: systemd
+// waits for the end of its own children only, and gives others no time to stop.
+// If Launch fails, nothing is left of the container. The calling goroutine stays
+// locked to its thread, whose namespaces may be changed.
 func Launch(p plan.Plan, o LaunchOptions) (err error) {
-	// The child dies with the thread that made it.
 	runtime.LockOSThread()
 	manager, err := newNotifier(o.NotifySocket)
 	if err != nil {
 		return err
 	}
 	defer manager.close()
+	c := &child{tty: p.Annex.Stdio.TTY, opts: o, pidfd: -1}
+	defer func() {
+		if err != nil {
+			o.Failed(err)
+		}
+		c.close() // a child that has not been released ends at this
+		if err != nil {
+			c.reap()
+		}
+	}()
 	ns, err := namespacesOf(p, o.PID)
 	if err != nil {
 		return err
 	}
-	c := &child{tty: p.Annex.Stdio.TTY, opts: o}
-	defer c.close()
 	if err := c.clone(p, ns); err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			c.kill()
-		}
-	}()
 	return c.guide(manager)
 }
 
-// child is the second stage as its parent sees it.
+// child is the second stage as the first one sees it.
 type child struct {
 	tty     bool
 	opts    LaunchOptions
 	pid     int
+	pidfd   int // -1 before the child is there
 	ch      channel
 	streams Streams
 }
@@ -100,10 +109,22 @@ func (c *child) close() {
 	c.streams.close()
 }
 
-// kill ends the child and everything in its PID namespace.
-func (c *child) kill() {
-	_ = unix.Kill(c.pid, unix.SIGKILL) // it cannot be gone: nobody else waits for it
-	_ = eintr(func() error { _, err := unix.Wait4(c.pid, nil, 0, nil); return err })
+// goneWithin is how long a child may take to end, in milliseconds, once it has
+// no parent to talk to.
+const goneWithin = 5000
+
+// reap waits for the end of a child that was not released, so that it exits
+// with the code that says why, and kills one that does not end.
+func (c *child) reap() {
+	if c.pidfd < 0 {
+		return
+	}
+	defer closeFd(c.pidfd)
+	gone := []unix.PollFd{{Fd: int32(c.pidfd), Events: unix.POLLIN}}
+	err := eintr(func() error { _, err := unix.Poll(gone, goneWithin); return err })
+	if err != nil || gone[0].Revents == 0 {
+		_ = unix.PidfdSendSignal(c.pidfd, unix.SIGKILL, nil, 0) // with it goes its PID namespace
+	}
 }
 
 // clone starts the second stage in the container's namespaces.
@@ -131,7 +152,7 @@ func (c *child) clone(p plan.Plan, ns namespaces) error {
 	c.pid, err = syscall.ForkExec(procFd(self), []string{"cleat-init", VerbSetup, c.opts.Dir, c.opts.MountPoint}, &syscall.ProcAttr{
 		Env:   []string{},
 		Files: []uintptr{near[0].Fd(), near[1].Fd(), near[2].Fd(), uintptr(far)},
-		Sys:   &syscall.SysProcAttr{Cloneflags: ns.create, Setsid: true},
+		Sys:   &syscall.SysProcAttr{Cloneflags: ns.create | unix.CLONE_PARENT, Setsid: true, PidFD: &c.pidfd},
 	})
 	if err != nil {
 		return fmt.Errorf("clone container: %w", err)

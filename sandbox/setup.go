@@ -33,6 +33,9 @@ func Setup(dir, mountPoint string, h Hooks) error {
 	ch := inheritedChannel()
 	err := setup(ch, dir, mountPoint, h)
 	ch.sendError(err)
+	// This is the unit's main process: the first stage writes down why it
+	// fails before the service manager learns that it does.
+	ch.awaitClose()
 	return err
 }
 
@@ -84,13 +87,10 @@ func setup(ch channel, dir, mountPoint string, h Hooks) error {
 }
 
 // harden keeps others away from this process while it has more rights than
-// they, and ends it with its parent.
+// they.
 func harden() error {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return fmt.Errorf("set not dumpable: %w", err)
-	}
-	if err := unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL), 0, 0, 0); err != nil {
-		return fmt.Errorf("set parent death signal: %w", err)
 	}
 	unix.Umask(0)
 	return nil

@@ -19,6 +19,7 @@ import (
 var env struct {
 	bin  string // directory of the built binaries
 	root string // --root of every command
+	path string // directory with a cleat that has --root built in, for scripts
 }
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
@@ -61,6 +62,14 @@ func run(m *testing.M) int {
 func setUp() error {
 	if out, err := cleat("host", "start").CombinedOutput(); err != nil {
 		return fmt.Errorf("host start: %w\n%s", err, out)
+	}
+	env.path = filepath.Join(env.root, "bin")
+	if err := os.Mkdir(env.path, 0o700); err != nil {
+		return err
+	}
+	script := fmt.Sprintf("#!/bin/sh\nexec %s/cleat --root %s \"$@\"\n", env.bin, env.root)
+	if err := os.WriteFile(filepath.Join(env.path, "cleat"), []byte(script), 0o700); err != nil {
+		return err
 	}
 	return importBusybox("busybox")
 }

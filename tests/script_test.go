@@ -22,9 +22,8 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			n := fmt.Sprintf("s%d-", scripts.Add(1))
 			e.Setenv("N", n)
-			e.Setenv("PATH", env.bin+string(filepath.ListSeparator)+os.Getenv("PATH"))
+			e.Setenv("PATH", env.path+string(filepath.ListSeparator)+os.Getenv("PATH"))
 			e.Setenv("HOME", e.WorkDir)
-			e.Setenv("CLEAT_ROOT", env.root)
 			e.Defer(func() { removeAll(t, n) })
 			return nil
 		},

@@ -42,8 +42,8 @@ func start(ctx context.Context, store *state.Store, id string) int {
 	if err := recordStart(store, id, &run, kind); err != nil {
 		return fail(store, id, run, err)
 	}
-	if err := launch(ctx, store, p); err != nil {
-		return fail(store, id, run, err)
+	if err := launch(ctx, store, p, run); err != nil {
+		return sandbox.ExitOf(err)
 	}
 	return 0
 }
@@ -94,10 +94,11 @@ func fail(store *state.Store, id string, run state.Run, err error) int {
 }
 
 // launch starts the payload and records that it runs.
-func launch(ctx context.Context, store *state.Store, p plan.Plan) error {
+func launch(ctx context.Context, store *state.Store, p plan.Plan, run state.Run) error {
 	a := p.Annex
 	mountPoint := filepath.Join(store.RunRoot(), "root")
 	if err := os.Mkdir(mountPoint, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		fail(store, a.ID, run, err)
 		return err
 	}
 	return sandbox.Launch(p, sandbox.LaunchOptions{
@@ -112,7 +113,8 @@ func launch(ctx context.Context, store *state.Store, p plan.Plan) error {
 		Started: func(pid int) error {
 			return store.SaveLive(a.ID, state.Live{PID: pid, StartedAt: time.Now(), InvocationID: os.Getenv("INVOCATION_ID")})
 		},
-		Warn: func(sentence string) { fmt.Fprintf(os.Stderr, "cleat-init: warning: %s\n", sentence) },
+		Failed: func(err error) { fail(store, a.ID, run, err) },
+		Warn:   func(sentence string) { fmt.Fprintf(os.Stderr, "cleat-init: warning: %s\n", sentence) },
 	})
 }
 
