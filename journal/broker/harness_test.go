@@ -361,7 +361,8 @@ func (s *supervisor) close() {
 	}
 }
 
-// TestMain is also the broker that a supervisor starts.
+// TestMain is also the broker that a supervisor starts, and the beginning of a
+// real journald.
 func TestMain(m *testing.M) {
 	if path := os.Getenv("CLEAT_TEST_BROKER"); path != "" {
 		if err := brokerProcess(path); err != nil {
@@ -369,6 +370,10 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 		return
+	}
+	if os.Getenv("CLEAT_TEST_JOURNALD") != "" {
+		fmt.Fprintln(os.Stderr, "journald:", journaldProcess())
+		os.Exit(1)
 	}
 	os.Exit(m.Run())
 }

@@ -182,14 +182,17 @@ func (s *stream) stored(fd int) []int {
 	return list
 }
 
-// takeFiles makes non-blocking files of the outputs; a stdin, the third, stays
-// as it is.
+// pipeBytes is the capacity of a container's pipes; memory is used as they fill.
+const pipeBytes = 256 << 10
+
+// takeFiles makes non-blocking files of descriptors. The payload does not notice:
+// its ends of the pipes are open files of their own.
 func takeFiles(fds []int) []*os.File {
 	var files []*os.File
-	for i, fd := range fds {
-		if i < 2 {
-			_ = unix.SetNonblock(fd, true) // fails for no open descriptor
-		}
+	for _, fd := range fds {
+		_ = unix.SetNonblock(fd, true) // fails for no open descriptor
+		// Fewer wake-ups for a flood; refused for a terminal, or beyond a limit.
+		_, _ = unix.FcntlInt(uintptr(fd), unix.F_SETPIPE_SZ, pipeBytes)
 		files = append(files, os.NewFile(uintptr(fd), "container stdio"))
 	}
 	return files

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -51,8 +52,10 @@ func (b *Broker) handle(ctx context.Context, conn *stdio.Conn) {
 // request reads a connection's first message and checks who sent it.
 func (b *Broker) request(conn *stdio.Conn) (verb byte, obj []byte, fds []int, err error) {
 	t := time.AfterFunc(requestTime, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-	defer t.Stop()
 	n, err := conn.NextSize()
+	if !t.Stop() && err == nil {
+		err = os.ErrDeadlineExceeded
+	}
 	if err != nil {
 		return 0, nil, nil, err
 	}
@@ -122,6 +125,9 @@ func (b *Broker) attach(ctx context.Context, conn *stdio.Conn, obj []byte) error
 	var req stdio.AttachRequest
 	if err := decode(obj, &req); err != nil {
 		return err
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx) // shutDown may have been before handle's stop
 	}
 	cl := newClient(conn, req)
 	cl.tryPush(item{msg: []byte{stdio.FrameOK}, fd: -1})

@@ -87,14 +87,20 @@ func (c *Conn) Close() error { return c.f.Close() }
 // SetDeadline bounds every call on the connection, also those under way.
 func (c *Conn) SetDeadline(t time.Time) error { return c.f.SetDeadline(t) }
 
-// SetWriteDeadline bounds every Send, also one under way.
-func (c *Conn) SetWriteDeadline(t time.Time) error { return c.f.SetWriteDeadline(t) }
-
 // Bind makes every call on the connection fail once ctx is done, until the
-// returned function is called.
+// returned function is called, which also takes that deadline away.
 func (c *Conn) Bind(ctx context.Context) (release func()) {
-	stop := context.AfterFunc(ctx, func() { _ = c.f.SetDeadline(time.Unix(1, 0)) })
-	return func() { stop() }
+	fired := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		_ = c.f.SetDeadline(time.Unix(1, 0))
+		close(fired)
+	})
+	return func() {
+		if !stop() {
+			<-fired
+			_ = c.f.SetDeadline(time.Time{})
+		}
+	}
 }
 
 // PeerUID returns the user id of the process that connected.

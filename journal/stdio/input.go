@@ -28,7 +28,7 @@ func (s *Session) waitInput(ctx context.Context) (*os.File, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
-	case s.closed || s.eof && !s.tty: // Resize needs a terminal longer than input does
+	case s.closed || s.eof:
 		return nil, os.ErrClosed
 	case s.input == nil:
 		return nil, fmt.Errorf("input of %s: container does not take any: %w", s.req.ID, spec.ErrConflict)
@@ -38,7 +38,7 @@ func (s *Session) waitInput(ctx context.Context) (*os.File, error) {
 
 // WriteStdin writes p to the container's stdin or terminal, waiting for the
 // start and while the container does not read. When the container has closed its
-// stdin, or ended, the error matches unix.EPIPE.
+// stdin, or ended, the error matches unix.EPIPE. Close ends a write under way.
 func (s *Session) WriteStdin(ctx context.Context, p []byte) (int, error) {
 	f, err := s.waitInput(ctx)
 	if err != nil {
@@ -52,10 +52,11 @@ func (s *Session) WriteStdin(ctx context.Context, p []byte) (int, error) {
 }
 
 // CopyStdin waits for the start and feeds src to the container until src ends;
-// the caller then calls CloseStdin. Between pipes and files no byte is copied.
-// That the container no longer reads is no error, as in a shell's pipeline. A
-// read of src cannot be interrupted: a client whose container has ended leaves
-// the goroutine behind and exits, or closes src.
+// the caller then calls CloseStdin. Out of pipes and files no byte is copied. That
+// the container no longer reads is no error, as in a shell's pipeline. Close does
+// not end it, and a read of src that is no pipe or file cannot be interrupted: a
+// client whose container has ended leaves the goroutine behind and exits, or
+// closes src.
 func (s *Session) CopyStdin(ctx context.Context, src io.Reader) error {
 	dst, err := s.waitInput(ctx)
 	if err != nil {
@@ -111,9 +112,7 @@ func canSplice(f *os.File) bool {
 	return err == nil && (st.Mode().IsRegular() || st.Mode()&os.ModeNamedPipe != 0)
 }
 
-// spliceAll moves src to the pipe dst until src ends. It blocks a thread, since
-// neither description may be switched to non-blocking: both are shared with
-// processes that do not expect it.
+// spliceAll moves src to the pipe dst until src ends.
 func spliceAll(dst, src *os.File) error {
 	out, err := dst.SyscallConn()
 	if err != nil {
@@ -131,9 +130,12 @@ func spliceAll(dst, src *os.File) error {
 	return firstError(opErr, outErr)
 }
 
+// spliceLoop blocks a thread while there is nothing to do: the source is shared
+// with processes that do not expect it to become non-blocking, as the runtime's
+// poller would need it.
 func spliceLoop(w, r int) error {
 	for {
-		n, err := unix.Splice(r, nil, w, nil, spliceBytes, unix.SPLICE_F_MOVE|unix.SPLICE_F_MORE)
+		n, err := unix.Splice(r, nil, w, nil, spliceBytes, unix.SPLICE_F_MOVE|unix.SPLICE_F_NONBLOCK)
 		switch {
 		case errors.Is(err, unix.EINTR):
 		case errors.Is(err, unix.EAGAIN):
@@ -148,14 +150,19 @@ func spliceLoop(w, r int) error {
 	}
 }
 
-// waitReady waits for an end that is non-blocking because somebody else made it
-// so. Both are waited for in turn: splice does not say which was not ready.
+// waitReady waits until r has data, or the reader of w has gone, and then until
+// w has room.
 func waitReady(w, r int) error {
-	for _, p := range []unix.PollFd{{Fd: int32(r), Events: unix.POLLIN}, {Fd: int32(w), Events: unix.POLLOUT}} {
-		fds := []unix.PollFd{p}
-		if _, err := unix.Poll(fds, -1); err != nil && !errors.Is(err, unix.EINTR) {
-			return err
-		}
+	both := []unix.PollFd{{Fd: int32(r), Events: unix.POLLIN}, {Fd: int32(w)}}
+	if _, err := unix.Poll(both, -1); err != nil && !errors.Is(err, unix.EINTR) {
+		return err
+	}
+	if both[1].Revents&unix.POLLERR != 0 {
+		return unix.EPIPE
+	}
+	room := []unix.PollFd{{Fd: int32(w), Events: unix.POLLOUT}}
+	if _, err := unix.Poll(room, -1); err != nil && !errors.Is(err, unix.EINTR) {
+		return err
 	}
 	return nil
 }

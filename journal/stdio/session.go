@@ -64,11 +64,20 @@ func Attach(ctx context.Context, socket string, req AttachRequest) (*Session, er
 	}, nil
 }
 
-func attach(ctx context.Context, socket string, req AttachRequest) (_ *Conn, err error) {
+func attach(ctx context.Context, socket string, req AttachRequest) (conn *Conn, err error) {
 	msg, err := EncodeRequest(VerbAttach, req)
 	if err != nil {
 		return nil, err
 	}
+	for range attempts {
+		if conn, err = attachOnce(ctx, socket, msg); !lost(err) {
+			break
+		}
+	}
+	return conn, err
+}
+
+func attachOnce(ctx context.Context, socket string, msg []byte) (_ *Conn, err error) {
 	conn, err := Dial(ctx, socket)
 	if err != nil {
 		return nil, err
@@ -188,8 +197,7 @@ func (s *Session) current() (*Conn, error) {
 // otherwise.
 func (s *Session) recover(ctx context.Context, old *Conn, err error) error {
 	if ctx.Err() != nil {
-		// The deadline that ended the call must not end the next one.
-		return errors.Join(context.Cause(ctx), old.SetDeadline(time.Time{}))
+		return context.Cause(ctx)
 	}
 	if _, cErr := s.current(); cErr != nil {
 		return cErr
@@ -287,17 +295,23 @@ func (s *Session) closeInput() error {
 	return err
 }
 
-// Resize sets the size of the container's terminal, waiting for the start. It
-// needs a session that asked for Stdin; package function Resize does not.
+// Resize sets the size of the container's terminal, waiting for the start.
 func (s *Session) Resize(ctx context.Context, size Size) error {
-	f, err := s.waitInput(ctx)
-	if err != nil {
-		return err
+	select {
+	case <-s.start:
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
-	if !s.tty {
+	s.mu.Lock()
+	input, tty := s.input, s.tty
+	s.mu.Unlock()
+	switch {
+	case !tty:
 		return fmt.Errorf("resize terminal of %s: it has none: %w", s.req.ID, spec.ErrConflict)
+	case input == nil: // a session without Stdin
+		return Resize(ctx, s.socket, s.req.ID, size)
 	}
-	return SetSize(f, size)
+	return SetSize(input, size)
 }
 
 // SetSize sets the size of the terminal whose master or slave is f. A zero
