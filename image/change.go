@@ -18,7 +18,7 @@ import (
 // STOPSIGNAL, USER, VOLUME and WORKDIR. If it fails, c is unchanged. The error
 // wraps spec.ErrInvalid.
 func ApplyChanges(c *Config, changes []string) error {
-	e := &editor{c: c.clone()}
+	e := &editor{c: c.Clone()}
 	for _, change := range changes {
 		if err := e.apply(change); err != nil {
 			return classify(spec.ErrInvalid, "invalid change %q: %v", clip(change), err)
@@ -28,8 +28,8 @@ func ApplyChanges(c *Config, changes []string) error {
 	return nil
 }
 
-// clone copies what an editor changes in place.
-func (c Config) clone() Config {
+// Clone returns a copy of c that ApplyChanges can work on without touching c.
+func (c Config) Clone() Config {
 	c.Env, c.OnBuild = slices.Clone(c.Env), slices.Clone(c.OnBuild)
 	c.ExposedPorts, c.Volumes, c.Labels = maps.Clone(c.ExposedPorts), maps.Clone(c.Volumes), maps.Clone(c.Labels)
 	return c
@@ -157,12 +157,8 @@ func (e *editor) pairs(rest string) ([][2]string, error) {
 		if value == "" {
 			return nil, fmt.Errorf("want name=value")
 		}
-		key, err := expandWord(first, e.lookup)
-		if err != nil {
-			return nil, err
-		}
-		value, err = expandWord(value, e.lookup)
-		return [][2]string{{key, value}}, err
+		p, err := e.pair(first, value)
+		return [][2]string{p}, err
 	}
 	raw, err := splitWords(rest)
 	if err != nil {
@@ -174,18 +170,27 @@ func (e *editor) pairs(rest string) ([][2]string, error) {
 		if !ok {
 			return nil, fmt.Errorf("%q: want name=value", clip(w))
 		}
-		if k, err = expandWord(k, e.lookup); err != nil {
+		p, err := e.pair(k, v)
+		if err != nil {
 			return nil, err
 		}
-		if v, err = expandWord(v, e.lookup); err != nil {
-			return nil, err
-		}
-		if k == "" {
-			return nil, fmt.Errorf("%q: the name is empty", clip(w))
-		}
-		pairs = append(pairs, [2]string{k, v})
+		pairs = append(pairs, p)
 	}
 	return pairs, nil
+}
+
+// pair expands a name and its value.
+func (e *editor) pair(key, value string) (p [2]string, err error) {
+	if p[0], err = expandWord(key, e.lookup); err != nil {
+		return p, err
+	}
+	if p[1], err = expandWord(value, e.lookup); err != nil {
+		return p, err
+	}
+	if p[0] == "" {
+		return p, fmt.Errorf("a name is empty")
+	}
+	return p, nil
 }
 
 func (e *editor) env(rest string) error {
@@ -194,6 +199,9 @@ func (e *editor) env(rest string) error {
 		return err
 	}
 	for _, p := range pairs {
+		if strings.Contains(p[0], "=") {
+			return fmt.Errorf("name %q has an equals sign", clip(p[0]))
+		}
 		entry := p[0] + "=" + p[1]
 		i := slices.IndexFunc(e.c.Env, func(kv string) bool { return strings.HasPrefix(kv, p[0]+"=") })
 		if i < 0 {

@@ -117,11 +117,11 @@ func (s *Store) live(ctx context.Context) (map[string]bool, error) {
 }
 
 func (s *Store) mark(live map[string]bool, e entry) error {
-	data, err := s.readBlob(e.Digest, MaxManifestBytes)
+	data, err := s.readBlob(e.origin(), MaxManifestBytes)
 	if err != nil {
 		return err
 	}
-	m, err := ParseManifest(data, e.MediaType)
+	m, err := ParseManifest(data, "")
 	if err != nil {
 		return err
 	}
@@ -132,7 +132,7 @@ func (s *Store) mark(live map[string]bool, e entry) error {
 	if err != nil {
 		return err
 	}
-	live[e.Digest.Hex()], live[e.id().Hex()] = true, true
+	live[e.Digest.Hex()], live[e.origin().Hex()], live[e.id().Hex()] = true, true, true
 	for _, d := range m.Layers {
 		live[d.Digest.Hex()] = true
 	}

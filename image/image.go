@@ -10,7 +10,7 @@ import (
 // it changes nothing in the store.
 type Image struct {
 	ID             Digest      // digest of the configuration, as in Docker
-	ManifestDigest Digest      // of the manifest in the store
+	ManifestDigest Digest      // of the manifest as it came from registry or archive
 	References     []Reference // tags, sorted; empty if the image is dangling
 	RepoDigests    []Reference // repository@digest under which the image was pulled, sorted
 	Created        time.Time   // as the image's author says; zero if not told

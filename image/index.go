@@ -24,6 +24,10 @@ const (
 	keyID     = "io.github.cleat-project.image.id"
 	keySize   = "io.github.cleat-project.image.size"
 	keyTagged = "io.github.cleat-project.image.tagged"
+
+	// keyOrigin is the digest of the manifest as it came. The entry itself is for
+	// other tools and points to an OCI form of it where that is a Docker manifest.
+	keyOrigin = "io.github.cleat-project.image.manifest"
 )
 
 // indexHead starts an index.json that was written here: one entry per line
@@ -36,19 +40,21 @@ const indexTail = "]}\n"
 // per tag and per repository@digest; if it has neither, one entry without name.
 type entry struct{ Descriptor }
 
-func newEntry(manifest Descriptor, id Digest, sizeBytes int64) entry {
-	return entry{Descriptor{
-		MediaType: manifest.MediaType, Digest: manifest.Digest, Size: manifest.Size, Platform: manifest.Platform,
-		Annotations: map[string]string{
-			keyID:   string(id),
-			keySize: strconv.FormatInt(sizeBytes, 10),
-		},
-	}}
+func newEntry(shown Descriptor, origin, id Digest, sizeBytes int64) entry {
+	shown.Annotations = map[string]string{
+		keyID:     string(id),
+		keySize:   strconv.FormatInt(sizeBytes, 10),
+		keyOrigin: string(origin),
+	}
+	return entry{shown}
 }
 
 // named returns a copy of e under the name ref; the zero ref makes it nameless.
 func (e entry) named(ref Reference, now time.Time) entry {
-	a := map[string]string{keyID: e.Annotations[keyID], keySize: e.Annotations[keySize]}
+	a := map[string]string{}
+	for _, key := range []string{keyID, keySize, keyOrigin} {
+		a[key] = e.Annotations[key]
+	}
 	if !ref.IsZero() {
 		a[keyName] = ref.String()
 		a[keyTagged] = now.UTC().Format(time.RFC3339Nano)
@@ -61,6 +67,15 @@ func (e entry) named(ref Reference, now time.Time) entry {
 }
 
 func (e entry) id() Digest { return Digest(e.Annotations[keyID]) }
+
+func (e entry) origin() Digest { return Digest(e.Annotations[keyOrigin]) }
+
+// valid reports whether e was written here: unpacked layers belong to it.
+func (e entry) valid() bool {
+	_, errID := ParseDigest(string(e.id()))
+	_, errOrigin := ParseDigest(string(e.origin()))
+	return errID == nil && errOrigin == nil && e.Digest != ""
+}
 
 func (e entry) size() int64 {
 	n, err := strconv.ParseInt(e.Annotations[keySize], 10, 64)
@@ -137,7 +152,7 @@ func (x index) all() ([]entry, error) {
 		if err != nil {
 			return nil, err
 		}
-		if _, err := ParseDigest(string(e.id())); err == nil && e.Digest != "" {
+		if e.valid() {
 			list = append(list, e)
 		}
 	}
@@ -170,7 +185,7 @@ func (x index) find(text string, match func(entry) bool) []entry {
 		if n := bytes.IndexByte(rest[i:], '\n'); n >= 0 {
 			end = i + n
 		}
-		if e, err := decodeLine(rest[start:end]); err == nil && match(e) {
+		if e, err := decodeLine(rest[start:end]); err == nil && e.valid() && match(e) {
 			found = append(found, e)
 		}
 		rest = rest[end:]
@@ -224,8 +239,8 @@ func (x index) byReference(ref Reference) (entry, bool) {
 	if e, ok := x.byName(ref.WithDigest(ref.Digest())); ok {
 		return e, true
 	}
-	found := x.find(`"digest":"`+string(ref.Digest())+`"`, func(e entry) bool {
-		return e.Digest == ref.Digest() && e.ref().Repository() == ref.Repository()
+	found := x.find(string(ref.Digest()), func(e entry) bool {
+		return e.origin() == ref.Digest() && e.ref().Repository() == ref.Repository()
 	})
 	if len(found) == 0 {
 		return entry{}, false
@@ -238,7 +253,7 @@ func (x index) byPrefix(prefix, name string) (Digest, error) {
 		return strings.HasPrefix(e.id().Hex(), prefix)
 	})
 	if len(found) == 0 && len(prefix) == 64 {
-		found = x.find(`"digest":"`+algorithm+prefix+`"`, func(e entry) bool { return e.Digest.Hex() == prefix })
+		found = x.find(prefix, func(e entry) bool { return e.origin().Hex() == prefix })
 	}
 	if len(found) == 0 {
 		return "", noSuchImage(name)

@@ -3,6 +3,7 @@ package image
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"hash"
@@ -214,7 +215,7 @@ func (in *Ingest) TempFile() (*os.File, error) {
 
 // Addition is an image that is complete in a session.
 type Addition struct {
-	Manifest Descriptor  // of the image's manifest, which is a staged blob; Size and Digest are used
+	Manifest Descriptor  // of the image's manifest, which is a staged blob; Digest and MediaType are used
 	Names    []Reference // tags and repository@digest names to give it; empty leaves it without name
 }
 
@@ -240,21 +241,38 @@ func (in *Ingest) commit(ctx context.Context, add Addition) (Image, error) {
 	if m.IsIndex() {
 		return Image{}, fmt.Errorf("is an index of images: %w", spec.ErrInvalid)
 	}
-	if data, err = in.readBlob(m.Config.Digest, MaxConfigBytes); err != nil {
-		return Image{}, err
-	}
-	c, err := ParseConfig(data)
+	config, err := in.readBlob(m.Config.Digest, MaxConfigBytes)
 	if err != nil {
 		return Image{}, err
 	}
-	if err := in.publish(add.Manifest.Digest, m, c); err != nil {
+	c, err := ParseConfig(config)
+	if err != nil {
 		return Image{}, err
 	}
-	platform := c.Platform
-	e := newEntry(Descriptor{
-		MediaType: m.MediaType, Digest: add.Manifest.Digest, Size: add.Manifest.Size, Platform: &platform,
-	}, m.Config.Digest, in.store.layersSize(c.RootFS.DiffIDs))
+	shown, err := in.toShow(m, data, c.Platform)
+	if err != nil {
+		return Image{}, err
+	}
+	if err := in.publish([]Digest{add.Manifest.Digest, shown.Digest, m.Config.Digest}, m.Layers, c.RootFS.DiffIDs); err != nil {
+		return Image{}, err
+	}
+	e := newEntry(shown, add.Manifest.Digest, m.Config.Digest, in.store.layersSize(c.RootFS.DiffIDs))
 	return in.list(ctx, e, add.Names)
+}
+
+// toShow returns the descriptor that index.json has of the manifest m, which was
+// decoded from data: skopeo finds only OCI manifests in a layout.
+func (in *Ingest) toShow(m Manifest, data []byte, p Platform) (Descriptor, error) {
+	if m.MediaType == MediaTypeDockerManifest {
+		var err error
+		if data, err = json.Marshal(m.toOCI()); err != nil {
+			return Descriptor{}, err
+		}
+		if _, err := in.PutBlob(data); err != nil {
+			return Descriptor{}, err
+		}
+	}
+	return Descriptor{MediaType: MediaTypeOCIManifest, Digest: DigestOf(data), Size: int64(len(data)), Platform: &p}, nil
 }
 
 // list enters e in the index under its names.
@@ -275,10 +293,9 @@ func (in *Ingest) list(ctx context.Context, e entry, names []Reference) (Image, 
 }
 
 // publish flushes what is staged of an image and renames it to its place.
-func (in *Ingest) publish(manifest Digest, m Manifest, c ConfigFile) error {
+func (in *Ingest) publish(blobs []Digest, layers []Descriptor, diffIDs []Digest) error {
 	moves := map[string]string{} // from staged to final
-	blobs := []Digest{manifest, m.Config.Digest}
-	for _, d := range m.Layers {
+	for _, d := range layers {
 		blobs = append(blobs, d.Digest)
 	}
 	for _, d := range blobs {
@@ -286,7 +303,7 @@ func (in *Ingest) publish(manifest Digest, m Manifest, c ConfigFile) error {
 			return err
 		}
 	}
-	for _, d := range c.RootFS.DiffIDs {
+	for _, d := range diffIDs {
 		if err := plan(moves, in.stagedLayer(d), in.store.LayerDir(d), "layer "+string(d)); err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package image
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/cleat-project/cleat/spec"
@@ -98,6 +99,24 @@ func parseManifest(data []byte, mediaType string) (Manifest, error) {
 		return Manifest{}, err
 	}
 	return m, m.check()
+}
+
+// toOCI returns a Docker manifest in the words of OCI. Blobs are the same.
+func (m Manifest) toOCI() Manifest {
+	m.MediaType, m.Config.MediaType = MediaTypeOCIManifest, MediaTypeOCIConfig
+	layers := slices.Clone(m.Layers)
+	for i, l := range layers {
+		switch l.MediaType {
+		case MediaTypeDockerLayer:
+			layers[i].MediaType = MediaTypeOCILayerGzip
+		case mediaTypeDockerTar:
+			layers[i].MediaType = MediaTypeOCILayer
+		case mediaTypeDockerTar + ".zstd":
+			layers[i].MediaType = MediaTypeOCILayerZstd
+		}
+	}
+	m.Layers = layers
+	return m
 }
 
 // hasKey looks for key as encoding/json does, without regard to case.

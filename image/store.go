@@ -140,7 +140,7 @@ func (s *Store) image(entries []entry) (Image, error) {
 		return Image{}, fmt.Errorf("image %s: %w", e.id().Short(), err)
 	}
 	img := Image{
-		ID: e.id(), ManifestDigest: e.Digest, SizeBytes: e.size(),
+		ID: e.id(), ManifestDigest: e.origin(), SizeBytes: e.size(),
 		Created: c.Created, Author: c.Author, Comment: c.Comment, Platform: c.Platform,
 		Config: c.Config, Layers: c.RootFS.DiffIDs, History: c.History,
 	}
@@ -183,7 +183,7 @@ func readVerified(path string, d Digest, limit int64) ([]byte, error) {
 	return data, nil
 }
 
-// Manifest returns the manifest of an image as it lies in the store.
+// Manifest returns the manifest of an image as it came.
 func (s *Store) Manifest(img Image) (Manifest, error) {
 	data, err := s.readBlob(img.ManifestDigest, MaxManifestBytes)
 	if err != nil {

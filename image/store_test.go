@@ -450,13 +450,49 @@ func TestParallelCommits(t *testing.T) {
 	}
 }
 
+// docker turns the manifest of an image into Docker's schema 2.
+func docker(made imagetest.Image) imagetest.Image {
+	made.Manifest = []byte(strings.NewReplacer(image.MediaTypeOCIManifest, image.MediaTypeDockerManifest, image.MediaTypeOCIConfig, image.MediaTypeDockerConfig,
+		image.MediaTypeOCILayerGzip, image.MediaTypeDockerLayer).Replace(string(made.Manifest)))
+	return made
+}
+
+// A Docker manifest keeps its digest, although the layout shows an OCI form of it.
+func TestDockerManifestKeepsItsDigest(t *testing.T) {
+	root := t.TempDir()
+	store := image.New(root, image.Options{})
+	made := docker(imagetest.New(t, nil, files(t, "a")))
+	img := made.Add(t, store, "app")
+	m, err := store.Manifest(img)
+	if err != nil || img.ManifestDigest != made.Digest() || m.MediaType != image.MediaTypeDockerManifest {
+		t.Errorf("manifest is %s, %s, %v", img.ManifestDigest, m.MediaType, err)
+	}
+	if got, err := store.Get("app@" + string(made.Digest())); err != nil || got.ID != img.ID {
+		t.Errorf("by digest: %v", err)
+	}
+	imagetest.New(t, nil, files(t, "b")).Add(t, store, "b")
+	if _, err := store.Remove(t.Context(), "b", image.RemoveOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if blobs, _, _ := rest(t, root); blobs != 4 { // two forms of the manifest, configuration, layer
+		t.Errorf("%d blobs, want 4", blobs)
+	}
+	if _, err := store.Remove(t.Context(), "app", image.RemoveOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if blobs, layers, other := rest(t, root); blobs+layers+other != 0 {
+		t.Errorf("left are %d blobs, %d layers, %d others", blobs, layers, other)
+	}
+}
+
 // The layout is readable by go-containerregistry (crane) and skopeo.
 func TestOtherToolsReadTheLayout(t *testing.T) {
 	root := t.TempDir()
 	store := image.New(root, image.Options{})
 	a := imagetest.New(t, nil, files(t, "a"), files(t, "b"))
 	a.Add(t, store, "localhost:5000/team/app:1.0", "app")
-	imagetest.New(t, nil, files(t, "c")).Add(t, store, "other")
+	dockers := docker(imagetest.New(t, nil, files(t, "c")))
+	dockers.Add(t, store, "dockers")
 	index, err := layout.ImageIndexFromPath(filepath.Join(root, "images"))
 	if err != nil {
 		t.Fatal(err)
@@ -468,10 +504,10 @@ func TestOtherToolsReadTheLayout(t *testing.T) {
 	if err != nil {
 		t.Skip("skopeo is not installed")
 	}
-	for _, name := range []string{"localhost:5000/team/app:1.0", "docker.io/library/app:latest"} {
+	for name, want := range map[string]image.Digest{"localhost:5000/team/app:1.0": a.Digest(), "docker.io/library/app:latest": a.Digest(), "docker.io/library/dockers:latest": ""} {
 		out, err := exec.CommandContext(t.Context(), skopeo, "inspect", "oci:"+filepath.Join(root, "images")+":"+name).CombinedOutput()
 		var info struct{ Digest string }
-		if err != nil || json.Unmarshal(out, &info) != nil || info.Digest != string(a.Digest()) {
+		if err != nil || json.Unmarshal(out, &info) != nil || want != "" && info.Digest != string(want) {
 			t.Errorf("skopeo inspect %s: %v, %s", name, err, out)
 		}
 	}

@@ -111,7 +111,7 @@ func TestPullKilledAnywhere(t *testing.T) {
 	made := imagetest.New(t, nil, bigLayer(t, 3<<20, 1), bigLayer(t, 1<<20, 2), bigLayer(t, 300_000, 3), bigLayer(t, 10, 4))
 	push(t, h.URL, "app", "latest", made)
 	s := newTarget(t)
-	rounds := 40
+	rounds := 25
 	if testing.Short() {
 		rounds = 8
 	}
