@@ -26,7 +26,7 @@ func limits(c spec.Container, _ ServiceInput) ([]Property, error) {
 	set("MemoryMax", uint64(l.MemoryBytes), l.MemoryBytes > 0)
 	set("MemoryLow", uint64(l.ReservationBytes), l.ReservationBytes > 0)
 	set("MemorySwapMax", swapMax(l), l.SwapBytes != 0 || l.NoSwap)
-	set("CPUQuotaPerSecUSec", uint64(l.CPUMillis)*1000, l.CPUMillis > 0)
+	set("CPUQuotaPerSecUSec", cpuQuota(l.CPUMillis), l.CPUMillis > 0)
 	set("CPUWeight", cpuWeight(l.CPUShares), l.CPUShares > 0)
 	set("TasksMax", tasksMax(l.Pids), true)
 	set("IOWeight", ioWeight(l.IOWeight), l.IOWeight > 0)
@@ -82,6 +82,14 @@ func tasksMax(pids int64) uint64 {
 		return Infinity
 	}
 	return uint64(pids)
+}
+
+// cpuQuota returns microseconds of CPU time in a second, rounded to whole
+// percents of a CPU: systemd (252) rounds so when it reads a transient unit
+// again at a daemon-reload, and a quota that rounds to nothing is lost.
+func cpuQuota(millis int64) uint64 {
+	const percent = 10 // of a CPU, in thousandths
+	return max((uint64(millis)+percent/2)/percent, 1) * percent * 1000
 }
 
 // cpuWeight scales Docker's shares (1024 is normal) to cgroup weights (100 is),

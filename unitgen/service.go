@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/cleat-project/cleat/internal/signal"
@@ -160,7 +161,7 @@ func killing(c spec.Container, _ ServiceInput) ([]Property, error) {
 // ordering says what has to be there before the container: the broker's
 // socket, and the file systems that hold its state and its bind mounts.
 func ordering(c spec.Container, in ServiceInput) ([]Property, error) {
-	paths := []string{in.Root}
+	paths := []string{expressible(in.Root)}
 	for _, m := range c.Mounts {
 		if m.Type != spec.MountBind {
 			continue
@@ -178,11 +179,15 @@ func ordering(c spec.Container, in ServiceInput) ([]Property, error) {
 	}, nil
 }
 
-// expressible returns path, or the closest directory above it that a unit file
-// can name: there is no escape for control characters in RequiresMountsFor=.
+// expressible returns path, or the closest directory above it that
+// RequiresMountsFor= can name. systemd (252) writes this property of a transient
+// unit to its file as it is and reads it back at a daemon-reload: spaces would
+// split the path, a backslash at its end would swallow the next setting. The
+// dependency is then on what holds most of the path, which is the point of it.
 func expressible(path string) string {
+	special := func(r rune) bool { return unprintable(r) || unicode.IsSpace(r) || strings.ContainsRune(`"'\%`, r) }
 	path = filepath.Clean(path)
-	for strings.ContainsFunc(path, unprintable) {
+	for strings.ContainsFunc(path, special) {
 		path = filepath.Dir(path)
 	}
 	return path
@@ -203,14 +208,14 @@ func logging(spec.Container, ServiceInput) ([]Property, error) {
 	}, nil
 }
 
-// checkPath accepts the paths that mean the same in both forms of a unit. A
-// dollar sign does not: systemd replaces variables in command lines, and the
-// D-Bus form has no escape for it that survives a daemon-reload.
+// checkPath accepts the paths that mean the same in both forms of a unit, and
+// still do after a daemon-reload. In a command line systemd replaces variables,
+// and systemd 252 reads a semicolon of a transient unit back as two characters.
 func checkPath(path string) error {
 	switch {
 	case !filepath.IsAbs(path) || filepath.Clean(path) != path:
 		return fmt.Errorf("path %q is not absolute and clean: %w", path, spec.ErrInvalid)
-	case strings.Contains(path, "$") || strings.ContainsFunc(path, unprintable) || !utf8.ValidString(path):
+	case strings.ContainsAny(path, `$;"'\`) || strings.ContainsFunc(path, unprintable) || !utf8.ValidString(path):
 		return fmt.Errorf("path %q has a character that systemd cannot take: %w", path, spec.ErrInvalid)
 	}
 	return nil

@@ -132,6 +132,9 @@ func TestServiceProperties(t *testing.T) {
 		"no grace leaves time for ExecStopPost":   {func(c *spec.Container) { c.StopTimeout = new(time.Duration) }, "TimeoutStopUSec", uint64(10_000_000)},
 		"stop signal is a number":                 {func(c *spec.Container) { c.StopSignal = "SIGQUIT" }, "KillSignal", int32(3)},
 		"one and a half CPUs":                     {func(c *spec.Container) { c.Limits.CPUMillis = 1500 }, "CPUQuotaPerSecUSec", uint64(1_500_000)},
+		"CPU quota is in whole percents":          {func(c *spec.Container) { c.Limits.CPUMillis = 1505 }, "CPUQuotaPerSecUSec", uint64(1_510_000)},
+		"CPU quota is never nothing":              {func(c *spec.Container) { c.Limits.CPUMillis = 1 }, "CPUQuotaPerSecUSec", uint64(10_000)},
+		"bind source that no file can name":       {func(c *spec.Container) { c.Mounts = []spec.Mount{{Type: "bind", Source: "/srv/a/b c\\/d"}} }, "RequiresMountsFor", []string{"/srv/a", "/var/lib/cleat"}},
 		"normal shares are the normal weight":     {func(c *spec.Container) { c.Limits.CPUShares = 1024 }, "CPUWeight", uint64(100)},
 		"least shares are the least weight":       {func(c *spec.Container) { c.Limits.CPUShares = 2 }, "CPUWeight", uint64(1)},
 		"most shares are the most weight":         {func(c *spec.Container) { c.Limits.CPUShares = 262144 }, "CPUWeight", uint64(10000)},
@@ -189,7 +192,7 @@ func TestServiceRefuses(t *testing.T) {
 			}
 		})
 	}
-	for _, root := range []string{"relative", "/a/../b", "/a$b", "/a\nb", "/a\xff"} {
+	for _, root := range []string{"relative", "/a/../b", "/a$b", "/a;b", `/a"b`, "/a\nb", "/a\xff"} {
 		in := testInput
 		in.Root = root
 		if _, err := Service(web(), in); !errors.Is(err, spec.ErrInvalid) {
