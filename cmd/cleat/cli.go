@@ -54,6 +54,7 @@ type cli struct {
 
 	lookup opts.Lookup // the caller's environment
 	dir    string      // the caller's working directory
+	euid   int         // the caller's effective user id
 
 	root    string // --root
 	runRoot string // --runroot
@@ -61,6 +62,9 @@ type cli struct {
 	open           func(opt engine.Options) (backend, error)
 	releaseSignals func()
 	enterHost      func(ctx context.Context, c *cli) error // into the embedded host, where one is needed
+
+	// enterToComplete is enterHost for completion, which starts nothing.
+	enterToComplete func(ctx context.Context, c *cli) error
 
 	eng backend // once opened
 }
@@ -90,7 +94,7 @@ func (c *cli) warn(sentence string) { fmt.Fprintf(c.err, "WARNING: %s\n", senten
 // each calls do for every argument. It goes on after an error and returns all
 // of them.
 func each(cmd *cobra.Command, args []string, do func(ctx context.Context, arg string) error) error {
-	var errs []error
+	var errs errorList
 	for _, arg := range args {
 		if err := do(cmd.Context(), arg); err != nil {
 			errs = append(errs, err)
@@ -99,8 +103,17 @@ func each(cmd *cobra.Command, args []string, do func(ctx context.Context, arg st
 			break
 		}
 	}
-	return errors.Join(errs...)
+	if len(errs) == 0 {
+		return nil
+	}
+	return errs
 }
+
+// errorList is what went wrong with several arguments, a line for each.
+type errorList []error
+
+func (l errorList) Error() string   { return errors.Join(l...).Error() }
+func (l errorList) Unwrap() []error { return l }
 
 // echo wraps a call that succeeds or fails: what succeeded is printed as typed.
 func (c *cli) echo(call func(ctx context.Context, ref string) error) func(context.Context, string) error {
@@ -122,8 +135,8 @@ func terminalFd(stream any) (fd uintptr, isTerminal bool) {
 }
 
 // needRoot returns an error unless the caller is root.
-func needRoot() error {
-	if os.Geteuid() == 0 {
+func (c *cli) needRoot() error {
+	if c.euid == 0 {
 		return nil
 	}
 	return hinted(errors.New("this needs root: cleat works on systemd, mounts and namespaces of the whole machine"), "run it with sudo")

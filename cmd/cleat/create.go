@@ -32,11 +32,11 @@ func newCreate(c *cli) *cobra.Command {
 		opt.Container.Process.StdinOnce = flags.interactive && st.stdin
 		eng, err := c.engine()
 		if err != nil {
-			return ownFailure(err)
+			return err
 		}
 		made, err := c.create(cmd.Context(), eng, flags, opt)
 		if err != nil {
-			return ownFailure(err)
+			return err
 		}
 		fmt.Fprintln(c.out, made.ID)
 		return nil

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"os"
-
 	"github.com/spf13/pflag"
 
 	"github.com/cleat-project/cleat/cmd/cleat/internal/opts"
@@ -97,7 +95,7 @@ func newCreateFlags(fs *pflag.FlagSet, c *cli) *createFlags {
 	fs.VarP(f.labels, "label", "l", "Set meta data on a container")
 	fs.StringArrayVar(&f.labelFiles, "label-file", nil, "Read in a line delimited file of labels")
 	fs.StringVar(&f.pull, "pull", "missing", `Pull image before running ("always", "missing", "never")`)
-	fs.StringVar(&f.platform, "platform", os.Getenv("DOCKER_DEFAULT_PLATFORM"), "Set platform if the image is there for several")
+	fs.StringVar(&f.platform, "platform", defaultPlatform(c), "Set platform if the image is there for several")
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "Suppress the pull output")
 	fs.BoolVar(&f.autoRemove, "rm", false, "Automatically remove the container and its associated anonymous volumes when it exits")
 	fs.StringVar(&f.restart, "restart", "no", "Restart policy to apply when a container exits")
@@ -117,6 +115,12 @@ func newCreateFlags(fs *pflag.FlagSet, c *cli) *createFlags {
 		asList(fs.Lookup(flag))
 	}
 	return f
+}
+
+// defaultPlatform is what the caller's environment says, under Docker's name.
+func defaultPlatform(c *cli) string {
+	platform, _ := c.lookup("DOCKER_DEFAULT_PLATFORM")
+	return platform
 }
 
 // asList shows a repeatable flag of pflag as Docker's help shows it.

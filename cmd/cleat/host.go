@@ -32,6 +32,22 @@ func enterHost(ctx context.Context, c *cli) error {
 	if started {
 		fmt.Fprintf(c.err, "cleat: systemd does not run here; started an embedded host for %s (see 'cleat host --help')\n", c.hostOptions().Root)
 	}
+	return c.enterNow(ctx)
+}
+
+// enterRunningHost is enterHost for a command that must not start a host, nor
+// complain.
+func enterRunningHost(ctx context.Context, c *cli) error {
+	if !host.Needed() {
+		return nil
+	}
+	if st, err := host.State(c.hostOptions().Root); err != nil || !st.Running {
+		return nil //nolint:nilerr // Without a host there is nothing to complete.
+	}
+	return c.enterNow(ctx)
+}
+
+func (c *cli) enterNow(ctx context.Context) error {
 	c.releaseSignals() // from here on they are the command's inside
 	code, err := host.Enter(ctx, c.hostOptions())
 	if err != nil {

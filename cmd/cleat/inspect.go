@@ -70,7 +70,7 @@ func (c *cli) inspect(cmd *cobra.Command, eng inspector, kind, layout string, ar
 	})
 	if len(found) > 0 || layout == "" {
 		if err := format.Objects(c.out, layout, found); err != nil {
-			return errors.Join(err, missing)
+			return err
 		}
 	}
 	return missing

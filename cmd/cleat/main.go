@@ -30,8 +30,9 @@ func run(args []string) int {
 	c := &cli{
 		in: os.Stdin, out: os.Stdout, err: os.Stderr,
 		lookup:         os.LookupEnv,
+		euid:           os.Geteuid(),
 		releaseSignals: release,
-		enterHost:      enterHost,
+		enterHost:      enterHost, enterToComplete: enterRunningHost,
 	}
 	c.open = func(opt engine.Options) (backend, error) { return engine.Open(opt) }
 	defer c.close()

@@ -112,10 +112,13 @@ func also(names ...string) map[string]string {
 // enter brings the process to where cmd has to run before it does.
 func (c *cli) enter(cmd *cobra.Command) error {
 	place := cmd.Annotations[placeKey]
-	if place == placeAnywhere || isCompletion(cmd) {
+	switch {
+	case isRequest(cmd):
+		return c.enterToComplete(cmd.Context(), c)
+	case place == placeAnywhere || isCompletion(cmd):
 		return nil
 	}
-	if err := needRoot(); err != nil {
+	if err := c.needRoot(); err != nil {
 		return err
 	}
 	if place == placeRoot {
@@ -124,15 +127,15 @@ func (c *cli) enter(cmd *cobra.Command) error {
 	return c.enterHost(cmd.Context(), c)
 }
 
-// isCompletion reports whether cmd is one of those that cobra adds: they print
-// scripts for shells.
+// isRequest reports whether a shell's completion asks for words.
+func isRequest(cmd *cobra.Command) bool {
+	return cmd.Name() == cobra.ShellCompRequestCmd || cmd.CalledAs() == cobra.ShellCompNoDescRequestCmd
+}
+
+// isCompletion reports whether cmd is one of those that print scripts for
+// shells; cobra adds them.
 func isCompletion(cmd *cobra.Command) bool {
-	for ; cmd != nil; cmd = cmd.Parent() {
-		if cmd.Name() == "completion" || cmd.Name() == cobra.ShellCompRequestCmd || cmd.Name() == cobra.ShellCompNoDescRequestCmd {
-			return true
-		}
-	}
-	return false
+	return cmd.Name() == "completion" || cmd.HasParent() && cmd.Parent().Name() == "completion"
 }
 
 // newHelp returns "cleat help VERB".

@@ -78,10 +78,11 @@ func report(w io.Writer, cmd *cobra.Command, err error) int {
 	if code, ok := errors.AsType[exitCode](err); ok {
 		return int(code)
 	}
-	if cmd != nil {
-		if sig, ok := errors.AsType[signalError](context.Cause(contextOf(cmd))); ok && errors.Is(err, context.Canceled) {
-			return 128 + int(sig.sig)
+	if sig, ok := errors.AsType[signalError](context.Cause(contextOf(cmd))); ok {
+		if _, told := errors.AsType[signalError](err); !told && !errors.Is(err, context.Canceled) {
+			printError(w, err)
 		}
+		return 128 + int(sig.sig)
 	}
 	for _, e := range flatten(err) {
 		printError(w, e)
@@ -112,30 +113,25 @@ func startCode(err error) int {
 }
 
 func contextOf(cmd *cobra.Command) context.Context {
-	if ctx := cmd.Context(); ctx != nil {
-		return ctx
+	if cmd != nil && cmd.Context() != nil {
+		return cmd.Context()
 	}
 	return context.Background()
 }
 
 func printError(w io.Writer, err error) {
-	fmt.Fprintf(w, "cleat: %s\n", sentence(err))
+	fmt.Fprintf(w, "cleat: %s\n", strings.ReplaceAll(sentence(err), "\n", "; "))
 	for _, hint := range hints(err) {
 		fmt.Fprintf(w, "hint: %s\n", hint)
 	}
 }
 
-// flatten returns the errors that were joined by each, one for each line.
+// flatten returns the errors that each collected, or err alone.
 func flatten(err error) []error {
-	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // Only what each joined is taken apart, not what it wraps.
-	if !ok || fmt.Sprintf("%T", err) != "*errors.joinError" {
-		return []error{err}
+	if list, ok := errors.AsType[errorList](err); ok {
+		return list
 	}
-	var out []error
-	for _, e := range joined.Unwrap() {
-		out = append(out, flatten(e)...)
-	}
-	return out
+	return []error{err}
 }
 
 // sentence is the text of err without the names of the classes at its end: they
