@@ -35,8 +35,9 @@ type Mount struct {
 const optionPage = 4096
 
 // fixedOptions are set whatever the kernel's defaults are, so that Upper has
-// the plain form that a diff can be taken from: whole files, no redirects.
-var fixedOptions = [][2]string{{"index", "off"}, {"metacopy", "off"}, {"redirect_dir", "off"}}
+// the plain form that a diff can be taken from: whole files, no redirects. A
+// redirect that got into a layer all the same is not followed.
+var fixedOptions = [][2]string{{"index", "off"}, {"metacopy", "off"}, {"redirect_dir", "nofollow"}}
 
 // Do mounts the tree on the directory target, in the mount namespace of the
 // calling thread. Target may be /proc/self/fd/N. Neither the number of layers
@@ -100,10 +101,7 @@ func (m Mount) overlay(target string) error {
 		return err
 	}
 	if m.Volatile && m.Upper != "" {
-		// overlayfs refuses a work directory that was volatile before, even
-		// after a clean unmount. The content is only in doubt after a power
-		// cut, and then the owner of a volatile Mount throws it away.
-		_ = unix.Unlinkat(l.work, "work/incompat/volatile", unix.AT_REMOVEDIR)
+		unmarkVolatile(l.work)
 	}
 	err = l.mountNew(target, layerFd)
 	if errors.Is(err, errOldKernel) {
@@ -113,6 +111,16 @@ func (m Mount) overlay(target string) error {
 		err = l.mountOld(target)
 	}
 	return err
+}
+
+// unmarkVolatile removes the mark of volatile mounts, for which overlayfs
+// refuses a work directory even after a clean unmount. The content is in doubt
+// only after a power cut, and then the owner of a volatile Mount throws it
+// away. Should it fail, so does the mount.
+func unmarkVolatile(work int) {
+	if unix.Unlinkat(work, "work/incompat/volatile/dirty", 0) == nil {
+		_ = unix.Unlinkat(work, "work/incompat/volatile", unix.AT_REMOVEDIR)
+	}
 }
 
 // open opens all directories. Close is to be called on the result even after
