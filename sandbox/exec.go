@@ -192,12 +192,10 @@ func (r ExecRequest) wire() (int, error) {
 	w := execWire{
 		Argv: r.Argv, Env: r.Env, WorkDir: r.WorkDir, User: r.User, Privileged: r.Privileged,
 		TTY: r.TTY, Height: r.Height, Width: r.Width,
-		Rlimits: make([]unix.Rlimit, len(rlimitNumbers)),
 	}
-	for n := range w.Rlimits {
-		if err := unix.Prlimit(r.PID, n, nil, &w.Rlimits[n]); err != nil {
-			return -1, fmt.Errorf("read limits of process %d: %w", r.PID, err)
-		}
+	var err error
+	if w.Rlimits, err = rlimitsOf(r.PID); err != nil {
+		return -1, err
 	}
 	adj, err := os.ReadFile("/proc/" + strconv.Itoa(r.PID) + "/oom_score_adj")
 	if err != nil {
@@ -217,6 +215,22 @@ func (r ExecRequest) wire() (int, error) {
 		return -1, fmt.Errorf("write request: %w", err)
 	}
 	return fd, nil
+}
+
+// rlimitsOf returns the resource limits of process pid by number; none if they
+// cannot be had, as of another user's process without CAP_SYS_RESOURCE.
+func rlimitsOf(pid int) ([]unix.Rlimit, error) {
+	limits := make([]unix.Rlimit, len(rlimitNumbers))
+	for n := range limits {
+		err := unix.Prlimit(pid, n, nil, &limits[n])
+		if errors.Is(err, unix.EPERM) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read limits of process %d: %w", pid, err)
+		}
+	}
+	return limits, nil
 }
 
 // fork clones the child into the container's PID namespace and cgroup. It

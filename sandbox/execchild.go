@@ -175,6 +175,9 @@ func execRun(ch channel, w execWire, p plan.Plan, root inroot.Root) error {
 		}
 	}
 	setUmask(process.User)
+	if err := setRlimits(process.Rlimits, func(s string) { _ = ch.send(msgWarning, s) }); err != nil {
+		return err
+	}
 	for n, l := range w.Rlimits {
 		if err := unix.Setrlimit(n, &l); err != nil && !errors.Is(err, unix.EPERM) {
 			return fmt.Errorf("set resource limit %d: %w", n, err)

@@ -126,6 +126,8 @@ func TestNotifyProtocol(t *testing.T) {
 	if s.code != 0 {
 		t.Fatal(s.stderr)
 	}
+	for got := ""; !strings.HasPrefix(got, "READY"); got = <-r.notify.seen {
+	}
 	want := []string{"MAINPID=" + itoa(s.pid), "BARRIER=1", "READY=1\nNOTIFYACCESS=none"}
 	if diff := cmp.Diff(want, r.notify.messages()); diff != "" {
 		t.Errorf("messages (-want +got):\n%s", diff)
