@@ -213,7 +213,7 @@ func (c *client) send(it item) error {
 	var fds []int
 	if it.fd >= 0 {
 		fds = []int{it.fd}
-		defer unix.Close(it.fd) //nolint:errcheck // a duplicate that was only sent
+		defer unix.Close(it.fd)
 	}
 	err := c.conn.Send(it.msg, fds...)
 	c.mu.Lock()

@@ -140,7 +140,7 @@ func TestEntriesTooLongForTheSocketGoInAFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer st.close() //nolint:errcheck // memory
+	defer st.close()
 	d := &datagram{buf: appendEntry(nil, piece{text: []byte(text)}, nil, nil, "")}
 	st.prepare(0, 0)
 	if err := s.send(t.Context(), st.header(), d); err != nil {

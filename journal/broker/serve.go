@@ -139,7 +139,7 @@ func (b *Broker) attach(ctx context.Context, conn *stdio.Conn, obj []byte) error
 		n, fds, err := conn.Recv(buf)
 		closeFDs(fds)
 		if err != nil {
-			return nil //nolint:nilerr // that is how a session ends
+			return nil // that is how a session ends
 		}
 		if n > 0 && buf[0] == stdio.FrameCloseStdin && cl.req.Stdin {
 			if c := b.runOf(cl); c != nil {

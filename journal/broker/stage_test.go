@@ -140,7 +140,7 @@ func TestAStrangeFileIsNoStage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Close(fd) //nolint:errcheck // memory
+	defer unix.Close(fd)
 	if err := unix.Ftruncate(fd, 1<<20); err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +163,7 @@ func FuzzOpenStage(f *testing.F) {
 		if _, err := unix.Seek(st.fd, int64(off), unix.SEEK_SET); err != nil {
 			t.Fatal(err)
 		}
-		defer st.close() //nolint:errcheck // memory
+		defer st.close()
 		fd, err := unix.Dup(st.fd)
 		if err != nil {
 			t.Fatal(err)
@@ -173,7 +173,7 @@ func FuzzOpenStage(f *testing.F) {
 			_ = unix.Close(fd)
 			return
 		}
-		defer next.close() //nolint:errcheck // memory
+		defer next.close()
 		_, _ = next.pending(), next.meta()
 		_ = next.makeRoom()
 		_ = next.trim()
