@@ -56,8 +56,12 @@ func Service(c spec.Container, in ServiceInput) (Unit, error) {
 const maxName = 200
 
 // checkName accepts what can be part of a unit's name without escaping; "@"
-// would make it a template's instance, "/" leave the directory.
+// would make it a template's instance, "/" leave the directory. cleat's own
+// services are named like containers.
 func checkName(name string) error {
+	if slices.Contains([]string{"stdiod", "netd", "apid"}, name) {
+		return fmt.Errorf("container name %q is that of a service of cleat: %w", name, spec.ErrInvalid)
+	}
 	outside := func(r rune) bool {
 		alnum := 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9'
 		return !alnum && !strings.ContainsRune("_.-", r)
@@ -144,11 +148,8 @@ func killing(c spec.Container, _ ServiceInput) ([]Property, error) {
 	case grace < 0:
 		timeout = Infinity
 	case grace < time.Second:
-		kill, err := signal.Parse("SIGKILL")
-		if err != nil {
-			return nil, err
-		}
-		sig, timeout = kill, uint64(spec.DefaultStopTimeout/time.Microsecond)
+		const sigkill = 9
+		sig, timeout = sigkill, uint64(spec.DefaultStopTimeout/time.Microsecond)
 	}
 	return []Property{
 		{"KillMode", "mixed"},

@@ -167,6 +167,7 @@ func TestServiceRefuses(t *testing.T) {
 		"name of another directory":    func(c *spec.Container) { c.Name = "../x" },
 		"name of a template":           func(c *spec.Container) { c.Name = "a@b" },
 		"name with a newline":          func(c *spec.Container) { c.Name = "a\nb" },
+		"name of our own service":      func(c *spec.Container) { c.Name = "netd" },
 		"no name":                      func(c *spec.Container) { c.Name = "" },
 		"very long name":               func(c *spec.Container) { c.Name = strings.Repeat("a", 201) },
 		"id that is not hex":           func(c *spec.Container) { c.ID = "$HOME" },

@@ -55,3 +55,15 @@ func TestNamesAreReadBack(t *testing.T) {
 		}
 	}
 }
+
+func FuzzParse(f *testing.F) {
+	for _, s := range []string{"SIGTERM", "9", "RTMIN+3", "RTMAX-99999999999999999999", "sig", "+9"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		n, err := Parse(s)
+		if (err == nil) != (1 <= n && n <= 64) {
+			t.Errorf("Parse(%q) = %d, %v", s, n, err)
+		}
+	})
+}

@@ -92,12 +92,12 @@ func (cond conditions) resolve(in *seccomp.Seccomp) (*specs.LinuxSeccomp, error)
 		if call == nil || !cond.met(call, native.name) {
 			continue
 		}
-		if call.Name != "" && len(call.Names) > 0 {
-			return nil, fmt.Errorf("seccomp rule has both name %q and names: %w", call.Name, spec.ErrInvalid)
-		}
 		rule := call.LinuxSyscall
-		if call.Name != "" {
-			rule.Names = []string{call.Name}
+		if old := call.Name; old != "" { //nolint:staticcheck // profiles of 2015 have it
+			if len(call.Names) > 0 {
+				return nil, fmt.Errorf("seccomp rule has both name %q and names: %w", old, spec.ErrInvalid)
+			}
+			rule.Names = []string{old}
 		}
 		out.Syscalls = append(out.Syscalls, rule)
 	}
