@@ -198,6 +198,12 @@ func TestRules(t *testing.T) {
 		"x32 is no way around a permissive profile": {
 			pass, []specs.LinuxSyscall{rule(specs.ActErrno, "socket")}, call{nr: x32Bit + 41, audit: amd64}, enosys,
 		},
+		"the newest call is known even if its rule has no effect": {
+			deny, []specs.LinuxSyscall{rule(specs.ActAllow, "read"), rule(specs.ActErrno, "statx")}, call{nr: 332, audit: amd64}, eperm,
+		},
+		"the call after the newest is new": {
+			deny, []specs.LinuxSyscall{rule(specs.ActAllow, "read"), rule(specs.ActErrno, "statx")}, call{nr: 333, audit: amd64}, enosys,
+		},
 		"an architecture that is not listed is killed": {
 			pass, nil, call{nr: 1, audit: i386}, kill,
 		},
@@ -219,6 +225,19 @@ func TestRules(t *testing.T) {
 				t.Errorf("verdict is %#x, want %#x", got, tt.want)
 			}
 		})
+	}
+}
+
+// The private calls of 32-bit ARM have high numbers, whatever their age.
+func TestPrivateCallsOfARMDoNotCountAsNewest(t *testing.T) {
+	p := &specs.LinuxSeccomp{DefaultAction: specs.ActErrno, Syscalls: []specs.LinuxSyscall{
+		{Names: []string{"read", "cacheflush"}, Action: specs.ActAllow},
+	}}
+	vm := newVM(t, p, "arm")
+	for nr, want := range map[uint32]uint32{3: allow, 4: enosys, 500: enosys, 0xf0002: allow, 0xf0003: enosys} {
+		if got := run(t, vm, call{nr: nr, audit: unix.AUDIT_ARCH_ARM}); got != want {
+			t.Errorf("call %#x: verdict is %#x, want %#x", nr, got, want)
+		}
 	}
 }
 
