@@ -18,6 +18,7 @@ import (
 const (
 	ownDir       = "/run/cleat-host"
 	ownUnits     = ownDir + "/units" // what /usr/lib/systemd/system is elsewhere
+	busDir       = ownDir + "/dbus"  // also in dbus.service and dbus.conf
 	emptyDir     = ownDir + "/empty"
 	notifySocket = ownDir + "/notify" // also in cleat-host-ready.service
 )
@@ -207,7 +208,7 @@ func mountRun(bootPlan) error {
 	if err := mount("tmpfs", "/run", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755,size=50%"); err != nil {
 		return err
 	}
-	for _, dir := range []string{"/run/lock", "/run/log/journal", "/run/user", ownUnits, emptyDir, "/run/systemd"} {
+	for _, dir := range []string{"/run/lock", "/run/log/journal", "/run/user", ownUnits, busDir, emptyDir, "/run/systemd"} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}

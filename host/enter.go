@@ -208,8 +208,9 @@ func inForeground() bool {
 	return err == nil && group == unix.Getpgrp()
 }
 
-// wait waits for the child, stopping and continuing along with it, as a shell
-// with job control looks at us alone.
+// wait waits for the child. If the terminal stops it, it stops and continues
+// along with it, as a shell with job control looks at us alone. SIGSTOP is not
+// the terminal's: systemd sends it to all processes before it kills them.
 func wait(pid int) (int, error) {
 	for {
 		var status unix.WaitStatus
@@ -222,7 +223,7 @@ func wait(pid int) (int, error) {
 			return status.ExitStatus(), nil
 		case status.Signaled():
 			return 128 + int(status.Signal()), nil
-		case status.Stopped():
+		case status.Stopped() && status.StopSignal() != unix.SIGSTOP:
 			_ = unix.Kill(unix.Getpid(), unix.SIGSTOP) // returns when we are continued
 			_ = unix.Kill(pid, unix.SIGCONT)           // not reaped yet, so it is still the child
 		}

@@ -40,12 +40,17 @@ type bootPlan struct {
 // planDirs are those of dirs that are mounted inside.
 type planDirs struct{ Units, Etc, Journal, Extra, BootLog string }
 
-// boot starts the host; the caller holds the lock. On failure nothing is left.
-func (d dirs) boot(ctx context.Context, o Options) (err error) {
+// boot starts the host; the caller holds the lock.
+func (d dirs) boot(ctx context.Context, o Options) error {
 	plan, err := d.plan(o)
 	if err != nil {
 		return err
 	}
+	return d.bootPlan(ctx, plan)
+}
+
+// bootPlan carries out the plan. On failure nothing is left.
+func (d dirs) bootPlan(ctx context.Context, plan bootPlan) (err error) {
 	old, _ := d.load() // left by a crash, if it can be read
 	if err := d.clear(ctx, old); err != nil {
 		return err
@@ -54,12 +59,12 @@ func (d dirs) boot(ctx context.Context, o Options) (err error) {
 	if err != nil {
 		return err
 	}
-	r := record{Cgroup: cgroup, Delegated: delegated, PrivateNetwork: o.PrivateNetwork}
+	r := record{Cgroup: cgroup, Delegated: delegated, PrivateNetwork: plan.PrivateNetwork}
 	var u undo.Stack
 	defer u.OnError(ctx, &err)
 	u.Push("clear away the embedded host", func(ctx context.Context) error { return d.clear(ctx, r) })
 
-	restore, err := keepSysctl(ctx, o)
+	restore, err := keepSysctl(ctx, plan)
 	if err != nil {
 		return err
 	}
@@ -229,7 +234,7 @@ func takeOver(ctx context.Context, control *net.UnixConn) (net.Conn, error) {
 	buf, oob := make([]byte, 4096), make([]byte, unix.CmsgSpace(4))
 	n, oobn, _, _, err := control.ReadMsgUnix(buf, oob)
 	if err != nil || oobn == 0 {
-		return nil, bootFailed(ctx, buf[:n], err)
+		return nil, bootFailed(ctx, buf[:max(n, 0)], err)
 	}
 	notify, err := receivedConn(oob[:oobn])
 	if err != nil {
@@ -238,7 +243,7 @@ func takeOver(ctx context.Context, control *net.UnixConn) (net.Conn, error) {
 	// The socket closes when systemd is executed; before that comes only bad news.
 	if n, err = control.Read(buf); n > 0 || !errors.Is(err, io.EOF) && err != nil {
 		_ = notify.Close()
-		return nil, bootFailed(ctx, buf[:n], err)
+		return nil, bootFailed(ctx, buf[:max(n, 0)], err)
 	}
 	return notify, nil
 }

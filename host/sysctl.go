@@ -20,8 +20,8 @@ const queueLength = "/proc/sys/net/unix/max_dgram_qlen"
 // keepSysctl returns a function that, once the host has booted, puts the queue
 // length back that systemd raised: with a shared network it is the machine's.
 // Boots wait for each other here, or one would put back what another has raised.
-func keepSysctl(ctx context.Context, o Options) (restore func(), err error) {
-	if o.PrivateNetwork || !fsx.Exists(queueLength) {
+func keepSysctl(ctx context.Context, p bootPlan) (restore func(), err error) {
+	if p.PrivateNetwork || !fsx.Exists(queueLength) {
 		return func() {}, nil
 	}
 	lock, err := fsx.Acquire(ctx, queueLength)

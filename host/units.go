@@ -5,16 +5,17 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"strings"
 
 	"github.com/cleat-project/cleat/packaging/units"
 )
 
-// ownFiles are the units that make a bare system of the host: the targets that
-// other units refer to, the journal, and an end.
+// ownFiles make a bare system of the host: the targets that other units refer to,
+// the journal, an end, and the configuration of its bus.
 //
-//go:embed units
+//go:embed units dbus
 var ownFiles embed.FS
 
 // systemConf is the host's system.conf(5). The machine's own is not read.
@@ -46,30 +47,33 @@ ForwardToWall=no
 
 // writeUnits writes the host's units where systemd looks for them last.
 func writeUnits(p bootPlan) error {
-	own, err := fs.Sub(ownFiles, "units")
-	if err != nil {
-		return fmt.Errorf("find the embedded units: %w", err)
-	}
-	for _, files := range []fs.FS{own, units.FS} {
-		if err := copyUnits(files, p); err != nil {
+	for _, set := range []struct {
+		files    fs.FS
+		from, to string
+	}{
+		{ownFiles, "units", ownUnits},
+		{ownFiles, "dbus", busDir},
+		{units.FS, ".", ownUnits},
+	} {
+		if err := copyFiles(set.files, set.from, set.to, p); err != nil {
 			return fmt.Errorf("write the host's units: %w", err)
 		}
 	}
 	return os.Symlink("multi-user.target", filepath.Join(ownUnits, "default.target"))
 }
 
-func copyUnits(files fs.FS, p bootPlan) error {
-	entries, err := fs.ReadDir(files, ".")
+func copyFiles(files fs.FS, from, to string, p bootPlan) error {
+	entries, err := fs.ReadDir(files, from)
 	if err != nil {
 		return err
 	}
 	fill := strings.NewReplacer("@SYSTEMD@", escape(p.Systemd), "@LIBEXEC@", escape(p.Libexec), "@RUNROOT@", escape(p.RunRoot))
 	for _, e := range entries {
-		text, err := fs.ReadFile(files, e.Name())
+		text, err := fs.ReadFile(files, path.Join(from, e.Name()))
 		if err != nil {
 			return err
 		}
-		if err := os.WriteFile(filepath.Join(ownUnits, e.Name()), []byte(fill.Replace(string(text))), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(to, e.Name()), []byte(fill.Replace(string(text))), 0o644); err != nil {
 			return err
 		}
 	}
@@ -78,8 +82,8 @@ func copyUnits(files fs.FS, p bootPlan) error {
 
 // escape makes a path fit for a unit file, where "%" begins a specifier, "$" a
 // variable, and blanks separate words.
-func escape(path string) string {
-	return strings.NewReplacer("%", "%%", "$", "$$", `\`, `\\`, " ", `\x20`, `"`, `\x22`, `'`, `\x27`).Replace(path)
+func escape(name string) string {
+	return strings.NewReplacer("%", "%%", "$", "$$", `\`, `\\`, " ", `\x20`, `"`, `\x22`, `'`, `\x27`).Replace(name)
 }
 
 // writeConf writes the configuration of the host's systemd. As drop-ins they
