@@ -20,6 +20,8 @@ const trashPrefix = ".cleat-trash-"
 // something Trash has put aside. Listings leave such names out.
 func IsTrash(name string) bool { return strings.HasPrefix(name, trashPrefix) }
 
+func newTrashName() string { return fmt.Sprintf("%s%016x", trashPrefix, rand.Uint64()) }
+
 // Trash renames the entry called name of directory dir to a trash name in dir,
 // which it returns. From then on the entry is gone for everybody, at once and
 // whatever happens to the process that goes on to remove it. The error wraps
@@ -28,7 +30,7 @@ func Trash(dir, name string) (string, error) {
 	if name == "" || name == "." || name == ".." || strings.ContainsRune(name, '/') {
 		return "", fmt.Errorf("remove %q in %s: %w", name, dir, unix.EINVAL)
 	}
-	trash := fmt.Sprintf("%s%016x", trashPrefix, rand.Uint64())
+	trash := newTrashName()
 	if err := os.Rename(filepath.Join(dir, name), filepath.Join(dir, trash)); err != nil {
 		return "", err
 	}
@@ -107,8 +109,7 @@ const maxOpen = 64
 const batch = 1024
 
 type remover struct {
-	top   int // the topmost directory of the tree, -1 before it is open
-	moved int // directories moved to top so far
+	top int // the topmost directory of the tree, -1 before it is open
 }
 
 // entry removes name from dirfd. Unlinking is tried first: that names cost less
@@ -141,7 +142,7 @@ func (r *remover) tree(dirfd int, name string, depth int) error {
 	if depth == 0 {
 		r.top = fd
 	}
-	for {
+	for idle := 0; ; {
 		found, err := r.children(dir, depth)
 		if err != nil {
 			return err
@@ -150,9 +151,13 @@ func (r *remover) tree(dirfd int, name string, depth int) error {
 		if err == nil || errors.Is(err, unix.ENOENT) {
 			return nil
 		}
-		// Directories moved up, and names that the filesystem passed over
-		// because others were removed meanwhile, take another round.
-		if !errors.Is(err, unix.ENOTEMPTY) || !found {
+		// Directories moved up (here or by another removal of the same tree),
+		// and names that the filesystem passed over because others were
+		// removed meanwhile, take another round.
+		if !found {
+			idle++
+		}
+		if !errors.Is(err, unix.ENOTEMPTY) || idle > maxRetries {
 			return fmt.Errorf("remove directory %q: %w", name, err)
 		}
 		if _, err := dir.Seek(0, io.SeekStart); err != nil {
@@ -172,8 +177,8 @@ func (r *remover) children(dir *os.File, depth int) (found bool, err error) {
 				return found, err
 			}
 		}
-		if errors.Is(err, io.EOF) {
-			return found, nil
+		if errors.Is(err, io.EOF) || errors.Is(err, unix.ENOENT) {
+			return found, nil // ENOENT: somebody else has removed dir already
 		}
 		if err != nil {
 			return found, err
@@ -182,18 +187,12 @@ func (r *remover) children(dir *os.File, depth int) (found bool, err error) {
 }
 
 // moveUp moves the directory name from dirfd to the top of the tree, where a
-// later round finds it.
+// later round finds it. The new name is random for the sake of other removals
+// of the same tree.
 func (r *remover) moveUp(dirfd int, name string) error {
-	for {
-		r.moved++
-		err := unix.Renameat(dirfd, name, r.top, fmt.Sprintf("%s%d", trashPrefix, r.moved))
-		switch {
-		case err == nil || errors.Is(err, unix.ENOENT):
-			return nil
-		case errors.Is(err, unix.ENOTEMPTY), errors.Is(err, unix.EEXIST), errors.Is(err, unix.ENOTDIR):
-			// The name is taken; an empty directory would have been replaced.
-		default:
-			return fmt.Errorf("move %q up: %w", name, err)
-		}
+	err := unix.Renameat(dirfd, name, r.top, newTrashName())
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("move %q up: %w", name, err)
 	}
+	return nil
 }

@@ -8,8 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxRetries bounds the retries of openat2(2), which answers EAGAIN when a
-// rename anywhere on the machine coincides with the resolution of "..".
+// maxRetries bounds what is tried again because others interfere: openat2(2),
+// which answers EAGAIN when a rename anywhere on the machine coincides with the
+// resolution of "..", and the removal of a directory that fills up again.
 const maxRetries = 128
 
 // openat2 is openat2(2), repeated where the kernel asks for it.
