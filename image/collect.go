@@ -7,6 +7,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/cleat-project/cleat/internal/fsx"
 )
@@ -44,7 +47,7 @@ func (s *Store) collectPending(ctx context.Context) error {
 }
 
 // collect deletes the garbage. Complete rests of this boot, which a repeated pull
-// can use, count as such only if all is set.
+// can use, count as such only after a day, or if all is set.
 func (s *Store) collect(ctx context.Context, all bool) error {
 	trash, err := s.choose(ctx, all)
 	if err != nil {
@@ -189,23 +192,36 @@ func (c *collector) deleteFiles(dir string, dead func(name string) bool) error {
 	})
 }
 
-// staged deletes blobs of earlier boots and temporary files.
-func (c *collector) staged(name string) error {
-	if name == c.boot && !c.all {
-		return nil
+// keepTime is how long a complete rest of a failed pull waits for the next one.
+const keepTime = 24 * time.Hour
+
+// stale reports whether a staged file or directory is not worth keeping.
+func (c *collector) stale(path string) bool {
+	var st unix.Stat_t
+	if c.all || unix.Lstat(path, &st) != nil {
+		return true
 	}
-	return os.RemoveAll(c.store.path("staging", name))
+	return time.Since(time.Unix(st.Ctim.Unix())) > keepTime // since it was renamed to where it is
+}
+
+// staged deletes blobs of earlier boots, stale ones and temporary files.
+func (c *collector) staged(name string) error {
+	dir := c.store.path("staging", name)
+	if name != c.boot {
+		return os.RemoveAll(dir)
+	}
+	return c.deleteFiles(dir, func(blob string) bool { return c.stale(filepath.Join(dir, blob)) })
 }
 
 func (c *collector) layer(name string) error {
 	if c.live[name] {
 		return nil
 	}
-	if digits, ok := strings.CutPrefix(name, stagedPrefix+c.boot+"-"); ok && !c.all {
+	path := filepath.Join(c.store.layersDir(), name)
+	if digits, ok := strings.CutPrefix(name, stagedPrefix+c.boot+"-"); ok && !c.stale(path) {
 		c.live[digits] = true // so that its size is kept
 		return nil
 	}
-	path := filepath.Join(c.store.layersDir(), name)
 	if strings.HasPrefix(name, tempPrefix) {
 		c.trash = append(c.trash, path)
 		return nil

@@ -145,7 +145,7 @@ func TestPullKilledAnywhere(t *testing.T) {
 	if ok, err := s.Sweep(t.Context()); !ok || err != nil {
 		t.Fatalf("Sweep = %v, %v", ok, err)
 	}
-	for _, pattern := range []string{"layers/*", "layers/.*", "images/blobs/sha256/*", "images/staging/*", "images/.*", "images/sizes/*", "images/locks/*"} {
+	for _, pattern := range []string{"layers/*", "layers/.*", "images/blobs/sha256/*", "images/staging/*/*", "images/.*", "images/sizes/*", "images/locks/*"} {
 		if left, _ := filepath.Glob(filepath.Join(s.root, pattern)); len(left) > 0 {
 			t.Errorf("left behind: %q", left)
 		}

@@ -114,15 +114,18 @@ func (c Config) check() error {
 
 // checkHost accepts host[:port] without a scheme or path.
 func checkHost(s string) error {
-	host := strings.Trim(s, "[]")
-	if h, port, err := net.SplitHostPort(s); err == nil {
-		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
-			return fmt.Errorf("%q: port is not a number from 1 to 65535", s)
-		}
-		host = h
-	}
-	if host == "" || strings.ContainsAny(host, "/@?# \t") || strings.Contains(host, ":") && net.ParseIP(host) == nil {
+	if s == "" || strings.ContainsAny(s, "/@?# \t") {
 		return fmt.Errorf("%q is not host or host:port (without https:// and path)", s)
+	}
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		host, port = strings.Trim(s, "[]"), "443"
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return fmt.Errorf("%q: port is not a number from 1 to 65535", s)
+	}
+	if host == "" || strings.Contains(host, ":") && net.ParseIP(host) == nil {
+		return fmt.Errorf("%q is not host or host:port", s)
 	}
 	return nil
 }
