@@ -50,6 +50,9 @@ func (e *Engine) Create(ctx context.Context, opt CreateOptions) (_ Container, er
 	if err := fillFromImage(&c, opt, img); err != nil {
 		return Container{}, err
 	}
+	if err := checkLimits(c.Limits); err != nil {
+		return Container{}, err
+	}
 	if err := e.resolveNames(&c, opt); err != nil {
 		return Container{}, err
 	}

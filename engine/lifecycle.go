@@ -48,8 +48,29 @@ func (e *Engine) start(ctx context.Context, c spec.Container) error {
 	} else {
 		err = e.startTransient(ctx, conn, unit)
 	}
+	if err == nil {
+		return e.confirmStart(ctx, c)
+	}
 	return e.explainStart(c, err)
 }
+
+// confirmStart waits for the word that the payload was really executed: systemd
+// reports the unit as up just before.
+func (e *Engine) confirmStart(ctx context.Context, c spec.Container) error {
+	ctx, cancel := context.WithTimeout(ctx, confirmWait)
+	defer cancel()
+	if err := e.state.AwaitStart(ctx, c.ID); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	if exit, err := e.state.LoadExit(c.ID); err == nil && exit.Error != "" {
+		return &StartError{Name: c.Name, Code: exit.Code, Message: exit.Error}
+	}
+	return nil
+}
+
+// confirmWait is far longer than an exec takes: past it, the start helper was
+// killed, and the payload runs all the same.
+const confirmWait = 10 * time.Second
 
 // noteManualStart zeroes what counts automatic restarts. An ephemeral container
 // has no earlier run.

@@ -147,28 +147,3 @@ func (e *Engine) unit(ctx context.Context, c spec.Container) (unitgen.Unit, erro
 		SystemdVersion: version,
 	})
 }
-
-// warnLimits tells which limits this machine cannot enforce, in one sentence
-// that names the missing controllers.
-func (e *Engine) warnLimits(l spec.Limits) {
-	var need []string
-	add := func(controller string, wanted bool) {
-		if wanted {
-			need = append(need, controller)
-		}
-	}
-	add("memory", l.MemoryBytes > 0 || l.ReservationBytes > 0 || l.SwapBytes != 0 || l.NoSwap)
-	add("cpu", l.CPUMillis > 0 || l.CPUShares > 0)
-	add("cpuset", l.CPUSet != "")
-	add("pids", l.Pids > 0)
-	add("io", l.IOWeight > 0 || len(l.ReadBPS)+len(l.WriteBPS)+len(l.ReadIOPS)+len(l.WriteIOPS) > 0)
-	if len(need) == 0 {
-		return
-	}
-	data, _ := os.ReadFile("/sys/fs/cgroup/cgroup.controllers") // none if it cannot be read
-	have := strings.Fields(string(data))
-	missing := slices.DeleteFunc(need, func(c string) bool { return slices.Contains(have, c) })
-	if len(missing) > 0 {
-		e.warnf("this machine's cgroup v2 hierarchy lacks the controller %s: limits on it are discarded", strings.Join(missing, ", "))
-	}
-}

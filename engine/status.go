@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -189,37 +190,35 @@ func frozen(unit string) bool {
 
 // Wait waits as cond says and returns the exit code of the container's run.
 // When it returns, all output of that run is in the journal. Ref may be the id
-// of a container that removed itself when its run ended.
+// of a container that removes itself when its run ends, and has done so.
 func (e *Engine) Wait(ctx context.Context, ref string, cond WaitCondition) (int, error) {
-	id := ref
-	c, err := e.state.Find(ref)
-	if err == nil {
-		id = c.ID
-	} else if exit, exitErr := e.state.LoadExit(ref); len(ref) == 64 && exitErr == nil {
-		return exit.Code, nil
-	} else {
-		return 0, err
-	}
 	watch, err := e.state.WatchExits()
 	if err != nil {
 		return 0, err
 	}
 	defer watch.Close()
-	before, err := e.state.LoadExit(id)
+	c, err := e.state.Find(ref)
+	if isNotFound(err) && len(ref) == 64 {
+		return e.waitRemoved(ctx, watch, ref, err)
+	}
+	if err != nil {
+		return 0, err
+	}
+	before, err := e.state.LoadExit(c.ID)
 	if err != nil && !isNotFound(err) {
 		return 0, err
 	}
-	if cond != WaitNextExit {
-		done, code, err := e.hasEnded(ctx, id, cond)
-		if err != nil || done {
-			return code, err
+	if cond == WaitNotRunning {
+		v, err := e.Get(ctx, c.ID)
+		if err != nil && !isNotFound(err) {
+			return 0, err
+		}
+		if err == nil && (v.Status == StatusExited || v.Status == StatusDead || v.Status == StatusCreated) {
+			return v.Run.ExitCode, nil
 		}
 	}
 	for {
-		if err := watch.Next(ctx); err != nil {
-			return 0, err
-		}
-		exit, err := e.state.LoadExit(id)
+		exit, err := e.state.LoadExit(c.ID)
 		if err != nil && !isNotFound(err) {
 			return 0, err
 		}
@@ -227,25 +226,31 @@ func (e *Engine) Wait(ctx context.Context, ref string, cond WaitCondition) (int,
 		if announced && cond != WaitRemoved {
 			return exit.Code, nil
 		}
-		if _, err := e.state.Load(id); !isNotFound(err) {
-			continue
-		}
-		if announced || !c.AutoRemove {
+		if _, err := e.state.Load(c.ID); isNotFound(err) && (announced || !c.AutoRemove) {
 			return exit.Code, nil // an ephemeral container announces its exit after its removal
+		}
+		if err := watch.Next(ctx); err != nil {
+			return 0, err
 		}
 	}
 }
 
-// hasEnded reports whether the wait is over before it has begun.
-func (e *Engine) hasEnded(ctx context.Context, id string, cond WaitCondition) (bool, int, error) {
-	v, err := e.Get(ctx, id)
-	if isNotFound(err) {
+// announceWait bounds the time between the removal of an ephemeral container
+// and the announcement of its exit.
+const announceWait = 10 * time.Second
+
+// waitRemoved returns the exit code of a container that has removed itself.
+// What it announces may be a moment later.
+func (e *Engine) waitRemoved(ctx context.Context, watch *state.ExitWatch, id string, notFound error) (int, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, announceWait, notFound)
+	defer cancel()
+	for {
 		exit, err := e.state.LoadExit(id)
-		return true, exit.Code, err
+		if err == nil || !isNotFound(err) {
+			return exit.Code, err
+		}
+		if err := watch.Next(ctx); err != nil {
+			return 0, err
+		}
 	}
-	if err != nil {
-		return false, 0, err
-	}
-	ended := cond != WaitRemoved && (v.Status == StatusExited || v.Status == StatusDead || v.Status == StatusCreated)
-	return ended, v.Run.ExitCode, nil
 }

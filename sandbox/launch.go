@@ -32,9 +32,13 @@ type LaunchOptions struct {
 	// the payload. The files stay Launch's.
 	Register func(pid int, s Streams) error
 
-	// Started is called once the payload runs, before the service manager is
-	// told so.
-	Started func(pid int) error
+	// Starting is called when only the exec is left to do, before the service
+	// manager is told that the container runs. From then on that may run the
+	// command that records the end of the run.
+	Starting func(pid int) error
+
+	// Started is called once the payload runs. It may have ended already.
+	Started func() error
 
 	// Failed is called with the reason if the container cannot be started,
 	// before the service manager can see that: its next command, which records
@@ -182,17 +186,22 @@ func (c *child) guide(manager *notifier) error {
 	if err := looked(); err != nil {
 		return err
 	}
+	if err := c.opts.Starting(c.pid); err != nil {
+		return err
+	}
+	// A main process that ends before the manager is told that it is ready
+	// counts as failed, and a short payload is faster than this process. That
+	// the command exists and is executable has been looked at.
+	if err := manager.send("READY=1\nNOTIFYACCESS=none"); err != nil {
+		return err
+	}
 	if err := c.ch.send(msgGo, ""); err != nil {
 		return errors.Join(errDied, err)
 	}
 	if err := c.await(0); err != nil {
 		return err
 	}
-	if err := c.opts.Started(c.pid); err != nil {
-		return err
-	}
-	// Nobody but the manager's own commands has anything to say from here on.
-	return manager.send("READY=1\nNOTIFYACCESS=none")
+	return c.opts.Started()
 }
 
 // await takes the child's messages until one of the given kind comes.

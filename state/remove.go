@@ -52,10 +52,11 @@ func (s *Store) trash(id string) error {
 // forget removes what is kept of a container below the runtime root, but for
 // its announced exit. Nobody can hold its lock in earnest: the id is not used again.
 func (s *Store) forget(id string) error {
-	for _, path := range []string{s.livePath(id), s.lockPath(id)} {
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
+	if err := s.removeLive(id); err != nil {
+		return err
+	}
+	if err := os.Remove(s.lockPath(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/cleat-project/cleat/internal/fsx"
 	"github.com/cleat-project/cleat/spec"
@@ -41,8 +44,9 @@ type Run struct {
 
 // Exit is how a run ended, for those who wait for it.
 type Exit struct {
-	Code  int    // as Run.ExitCode
-	Error string `json:",omitempty"` // as Run.Error
+	Code  int       // as Run.ExitCode
+	Error string    `json:",omitempty"` // as Run.Error
+	At    time.Time // as Run.FinishedAt
 }
 
 // Live is what cleat-init notes of a run while it lasts. It lies below the
@@ -95,23 +99,69 @@ func (s *Store) SaveRun(id string, r Run) error {
 func (s *Store) LoadLive(id string) (Live, error) {
 	var l Live
 	err := readJSON(s.livePath(id), &l)
+	if errors.Is(err, spec.ErrNotFound) {
+		err = readJSON(s.startingPath(id), &l)
+	}
+	if errors.Is(err, spec.ErrNotFound) { // confirmed between the two
+		err = readJSON(s.livePath(id), &l)
+	}
 	return l, err
 }
 
-// SaveLive records a run that is under way.
-func (s *Store) SaveLive(id string, l Live) error {
-	return writeJSON(s.livePath(id), l, fsx.WriteFileVolatile)
+// SaveStarting records a run whose payload is about to be executed.
+func (s *Store) SaveStarting(id string, l Live) error {
+	return writeJSON(s.startingPath(id), l, fsx.WriteFileVolatile)
 }
 
-// Ended removes the record of SaveLive and announces to everybody who waits on
+// ConfirmStart records that the payload of SaveStarting has been executed, and
+// so tells AwaitStart. A run that has ended already is left alone.
+func (s *Store) ConfirmStart(id string) error {
+	err := os.Rename(s.startingPath(id), s.livePath(id))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// AwaitStart waits until the payload of a run has been executed or the run has
+// ended, whichever comes first, at most until ctx is done. It is for those to
+// whom systemd has said that the unit is up: that comes a moment earlier.
+func (s *Store) AwaitStart(ctx context.Context, id string) error {
+	if s.isDecided(id) {
+		return nil
+	}
+	watch, err := watch(map[string]uint32{s.ExitDir(): unix.IN_MOVED_TO, filepath.Dir(s.livePath(id)): unix.IN_MOVED_TO})
+	if err != nil {
+		return err
+	}
+	defer watch.Close()
+	for !s.isDecided(id) {
+		if err := watch.Next(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) isDecided(id string) bool {
+	return fsx.Exists(s.livePath(id)) || fsx.Exists(s.exitPath(id))
+}
+
+// Ended removes the record of SaveStarting and announces to everybody who waits on
 // the exit directory how the run of container id ended. It comes last: whoever
 // is woken finds the run recorded and all output in the journal.
 func (s *Store) Ended(id string, exit Exit) error {
 	if err := writeJSON(s.exitPath(id), exit, fsx.WriteFileVolatile); err != nil {
 		return fmt.Errorf("announce exit: %w", err)
 	}
-	if err := os.Remove(s.livePath(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	return s.removeLive(id)
+}
+
+func (s *Store) removeLive(id string) error {
+	for _, path := range []string{s.startingPath(id), s.livePath(id)} { // in the order in which ConfirmStart moves it
+		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
 	return nil
 }
@@ -138,6 +188,8 @@ func (s *Store) ForgetExit(id string) error {
 func (s *Store) ExitDir() string { return filepath.Join(s.runRoot, "exit") }
 
 func (s *Store) exitPath(id string) string { return filepath.Join(s.ExitDir(), id) }
+
+func (s *Store) startingPath(id string) string { return s.livePath(id) + ".starting" }
 
 func (s *Store) livePath(id string) string { return filepath.Join(s.runRoot, "live", id) }
 

@@ -98,7 +98,7 @@ func TestOneOfManyGetsTheName(t *testing.T) {
 func TestRemoveFreesNameAndLeavesNothing(t *testing.T) {
 	s := newStore(t)
 	c := create(t, s, "web", id("aa"))
-	if err := s.SaveLive(c.ID, state.Live{PID: 1}); err != nil {
+	if err := s.SaveStarting(c.ID, state.Live{PID: 1}); err != nil {
 		t.Fatal(err)
 	}
 	lock, err := s.Lock(t.Context(), c.ID)
@@ -186,7 +186,7 @@ func TestExitIsAnnounced(t *testing.T) {
 	if _, err := s.LoadExit(id("aa")); !errors.Is(err, spec.ErrNotFound) {
 		t.Errorf("exit before the end: %v", err)
 	}
-	if err := s.SaveLive(id("aa"), state.Live{PID: 42}); err != nil {
+	if err := s.SaveStarting(id("aa"), state.Live{PID: 42}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Ended(id("aa"), state.Exit{Code: 137}); err != nil {

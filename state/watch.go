@@ -10,26 +10,34 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ExitWatch tells when runs end, see Store.Ended.
+// ExitWatch tells when runs end, see Store.Ended, and containers are removed.
 type ExitWatch struct{ f *os.File }
 
 // WatchExits begins to watch. What is announced afterwards is not missed. The
 // caller closes the watch.
 func (s *Store) WatchExits() (*ExitWatch, error) {
+	return watch(map[string]uint32{s.ExitDir(): unix.IN_MOVED_TO, s.names(): unix.IN_DELETE})
+}
+
+// watch begins to watch the directories that are the keys, each for the
+// inotify(7) events that are its value.
+func watch(dirs map[string]uint32) (*ExitWatch, error) {
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
 		return nil, fmt.Errorf("watch exits: %w", err)
 	}
 	w := &ExitWatch{os.NewFile(uintptr(fd), "inotify")}
-	if _, err := unix.InotifyAddWatch(fd, s.ExitDir(), unix.IN_MOVED_TO|unix.IN_DELETE); err != nil {
-		w.Close()
-		return nil, fmt.Errorf("watch %s: %w", s.ExitDir(), err)
+	for dir, events := range dirs {
+		if _, err := unix.InotifyAddWatch(fd, dir, events); err != nil {
+			w.Close()
+			return nil, fmt.Errorf("watch %s: %w", dir, err)
+		}
 	}
 	return w, nil
 }
 
-// Next waits until something happened to the announcement of any container,
-// at most until ctx is done. The caller looks what.
+// Next waits until a run has ended or a container was removed, whichever it
+// was, at most until ctx is done. The caller looks.
 func (w *ExitWatch) Next(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { _ = w.f.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()

@@ -11,8 +11,9 @@ import (
 // things are objects of the machine that a test could leave behind.
 type things map[string]bool
 
-// observe lists mounts, network devices, control groups, network namespaces
-// and processes that belong to cleat.
+// observe lists mounts, network devices, control groups (every embedded host
+// has one, with all its processes), network namespaces, sockets, and processes
+// of the programs under test.
 func observe() things {
 	seen := things{}
 	mounts, _ := os.ReadFile("/proc/self/mountinfo")
@@ -38,7 +39,7 @@ func observe() things {
 	programs, _ := filepath.Glob("/proc/[0-9]*/exe")
 	for _, p := range programs {
 		target, err := os.Readlink(p)
-		if base := filepath.Base(target); err == nil && (strings.HasPrefix(base, "cleat") || base == "systemd" || strings.HasPrefix(base, "systemd-")) {
+		if err == nil && strings.HasPrefix(target, env.bin) {
 			seen["process "+p+" "+target] = true
 		}
 	}

@@ -70,6 +70,9 @@ func post(ctx context.Context, store *state.Store, id string, e end) error {
 	// Trouble with the output must not hide how the run ended.
 	drainErr := drain(ctx, annex)
 	live, err := store.LoadLive(id)
+	if _, failed := sandbox.UserExitCode(e.code()); failed && run.Error != "" {
+		err = spec.ErrNotFound // there was a process, but the payload never ran
+	}
 	switch {
 	case err == nil:
 		code := e.code()

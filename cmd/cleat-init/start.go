@@ -110,11 +110,12 @@ func launch(ctx context.Context, store *state.Store, p plan.Plan, run state.Run)
 			return live.PID, err
 		},
 		Register: func(pid int, s sandbox.Streams) error { return register(ctx, a, pid, s) },
-		Started: func(pid int) error {
-			return store.SaveLive(a.ID, state.Live{PID: pid, StartedAt: time.Now(), InvocationID: os.Getenv("INVOCATION_ID")})
+		Starting: func(pid int) error {
+			return store.SaveStarting(a.ID, state.Live{PID: pid, StartedAt: time.Now(), InvocationID: os.Getenv("INVOCATION_ID")})
 		},
-		Failed: func(err error) { fail(store, a.ID, run, err) },
-		Warn:   func(sentence string) { fmt.Fprintf(os.Stderr, "cleat-init: warning: %s\n", sentence) },
+		Started: func() error { return store.ConfirmStart(a.ID) },
+		Failed:  func(err error) { fail(store, a.ID, run, err) },
+		Warn:    func(sentence string) { fmt.Fprintf(os.Stderr, "cleat-init: warning: %s\n", sentence) },
 	})
 }
 
