@@ -220,7 +220,7 @@ func (r ExecRequest) wire() (int, error) {
 // rlimitsOf returns the resource limits of process pid by number; none if they
 // cannot be had, as of another user's process without CAP_SYS_RESOURCE.
 func rlimitsOf(pid int) ([]unix.Rlimit, error) {
-	limits := make([]unix.Rlimit, len(rlimitNumbers))
+	limits := make([]unix.Rlimit, len(rlimitNames))
 	for n := range limits {
 		err := unix.Prlimit(pid, n, nil, &limits[n])
 		if errors.Is(err, unix.EPERM) {
