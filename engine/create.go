@@ -15,6 +15,7 @@ import (
 	"github.com/cleat-project/cleat/image"
 	"github.com/cleat-project/cleat/internal/signal"
 	"github.com/cleat-project/cleat/internal/undo"
+	"github.com/cleat-project/cleat/sandbox/profile"
 	"github.com/cleat-project/cleat/spec"
 	"github.com/cleat-project/cleat/state"
 )
@@ -156,23 +157,25 @@ func fillFromImage(c *spec.Container, opt CreateOptions, img Image) error {
 	return nil
 }
 
-// mergeEnv returns base with the variables of over set or replaced. Entries
-// without "=" in base come from a careless image: they set nothing, and must
-// not be filled from anywhere.
+// mergeEnv returns base with the variables of over set, replaced, or, where
+// they have no "=", removed. An entry without "=" in base comes from a careless
+// image: it sets nothing, and must not be filled from anywhere.
 func mergeEnv(base, over []string) []string {
 	var env []string
-	at := map[string]int{}
 	for _, kv := range slices.Concat(base, over) {
-		name, _, ok := strings.Cut(kv, "=")
-		if !ok || name == "" {
+		name, _, set := strings.Cut(kv, "=")
+		if name == "" {
 			continue
 		}
-		if i, seen := at[name]; seen {
-			env[i] = kv
-			continue
+		at := slices.IndexFunc(env, func(have string) bool { return strings.HasPrefix(have, name+"=") })
+		switch {
+		case set && at >= 0:
+			env[at] = kv
+		case set:
+			env = append(env, kv)
+		case at >= 0:
+			env = slices.Delete(env, at, at+1)
 		}
-		at[name] = len(env)
-		env = append(env, kv)
 	}
 	return env
 }
@@ -194,6 +197,12 @@ func (e *Engine) resolveNames(c *spec.Container, opt CreateOptions) error {
 			return err
 		}
 		*mode = "container:" + other.ID
+		if mode == &c.Network.Mode {
+			if c.Hostname != "" {
+				return invalid("a container in another's network has that one's host name: --hostname cannot be given")
+			}
+			c.Hostname, c.Domainname = profile.Hostname(other), other.Domainname
+		}
 	}
 	if c.Network.Mode == "" || c.Network.Mode == "default" {
 		c.Network.Mode = e.config.DefaultNetwork

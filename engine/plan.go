@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io/fs"
@@ -8,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/cleat-project/cleat/sandbox/profile"
 	"github.com/cleat-project/cleat/spec"
@@ -71,7 +74,7 @@ func (e *Engine) profileInput(c spec.Container, opt CreateOptions, img Image) (p
 func (e *Engine) stdioSocket() string { return filepath.Join(e.opt.RunRoot, "stdiod.sock") }
 
 // journalFields returns the fields of every line of output that --log-opt
-// labels= and env= ask for. The standard ones are the broker's business.
+// labels= and env= ask for, beside the standard ones of package profile.
 func journalFields(c spec.Container, opt CreateOptions) []string {
 	var fields []string
 	for _, name := range opt.LogLabels {
@@ -140,10 +143,29 @@ func (e *Engine) unit(ctx context.Context, c spec.Container) (unitgen.Unit, erro
 	if err != nil {
 		return unitgen.Unit{}, err
 	}
+	nodes, err := profile.DeviceNodes(c.Devices)
+	if err != nil {
+		return unitgen.Unit{}, err
+	}
 	return unitgen.Service(c, unitgen.ServiceInput{
 		InitPath:       filepath.Join(e.opt.Libexec, initProgram),
 		Root:           e.opt.Root,
 		RunRoot:        e.opt.RunRoot,
 		SystemdVersion: version,
+		Devices:        deviceRules(c.Devices, nodes),
 	})
+}
+
+// deviceRules allows the nodes inside directories that --device names: systemd
+// allows single nodes and groups of them only.
+func deviceRules(devices []spec.Device, nodes map[string][]specs.LinuxDevice) []unitgen.DeviceAllow {
+	var rules []unitgen.DeviceAllow
+	for _, d := range devices {
+		for _, n := range nodes[d.Host] {
+			if n.Path != filepath.Clean(d.Host) {
+				rules = append(rules, unitgen.DeviceAllow{Node: n.Path, Permissions: cmp.Or(d.Permissions, "rwm")})
+			}
+		}
+	}
+	return rules
 }
