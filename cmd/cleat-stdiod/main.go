@@ -4,7 +4,9 @@
 //
 // It exits with 0 when it has had nothing to do for a while, and with 75 when it
 // is told to stop while it may be needed, so that Restart=on-failure brings it
-// back with all descriptors: "systemctl kill cleat-stdiod" is how it is upgraded.
+// back with all descriptors. To upgrade it, "systemctl restart cleat-stdiod":
+// containers and clients do not notice. Never "systemctl stop" it while containers
+// run: before version 254 systemd then closes their output.
 package main
 
 import (
@@ -78,6 +80,7 @@ func run() error {
 
 // signalContext returns a context that ends with errSignal as its cause.
 func signalContext() (context.Context, func()) {
+	signal.Ignore(unix.SIGPIPE) // a journald that went away must not end the broker through its stderr
 	ctx, cancel := context.WithCancelCause(context.Background())
 	ch := make(chan os.Signal, 1)
 	signal.Notify(ch, unix.SIGTERM, unix.SIGINT)

@@ -46,14 +46,34 @@ func Register(ctx context.Context, socket string, reg Registration, files Files)
 	if !reg.TTY && (files.Stdout == nil || files.Stderr == nil) {
 		return fmt.Errorf("register stdio of %s: stdout or stderr is missing: %w", reg.ID, spec.ErrInvalid)
 	}
-	var fds []int
-	for _, f := range files.list() {
-		fds = append(fds, int(f.Fd()))
+	fds, err := duplicates(files.list())
+	defer closeAll(fds)
+	if err == nil {
+		err = call(ctx, socket, VerbRegister, reg, nil, fds...)
 	}
-	if err := call(ctx, socket, VerbRegister, reg, nil, fds...); err != nil {
+	if err != nil {
 		return fmt.Errorf("register stdio of %s: %w", reg.ID, err)
 	}
 	return nil
+}
+
+// duplicates returns descriptors of files for sending. File.Fd would do, but may
+// make the open file blocking, which the broker and the caller share.
+func duplicates(files []*os.File) (fds []int, err error) {
+	for _, f := range files {
+		rc, err := f.SyscallConn()
+		if err != nil {
+			return fds, err
+		}
+		var fd int
+		var dupErr error
+		err = rc.Control(func(old uintptr) { fd, dupErr = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 0) })
+		if err := firstError(err, dupErr); err != nil {
+			return fds, fmt.Errorf("duplicate %s: %w", f.Name(), err)
+		}
+		fds = append(fds, fd)
+	}
+	return fds, nil
 }
 
 // Drain waits until every output stream of the container's current run has
