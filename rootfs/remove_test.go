@@ -76,8 +76,8 @@ func TestRemoveAll(t *testing.T) {
 		"nothing there":    func(*testing.T, string) {},
 		"a file":           func(t *testing.T, path string) { writeFile(t, path, "") },
 		"an empty tree":    makeDirFn,
-		"a deep tree":      func(t *testing.T, path string) { deepTree(t, path, 1000) },
-		"two deep trees":   func(t *testing.T, path string) { deepTree(t, path+"/a", 500); deepTree(t, path+"/b", 500) },
+		"a deep tree":      func(t *testing.T, path string) { deepTree(t, path, 700) },
+		"two deep trees":   func(t *testing.T, path string) { deepTree(t, path+"/a", 150); deepTree(t, path+"/b", 150) },
 		"a link to a tree": func(t *testing.T, path string) { symlink(t, "keep", path) },
 		"a tree with links out": func(t *testing.T, path string) {
 			makeDir(t, path+"/in")
@@ -86,7 +86,7 @@ func TestRemoveAll(t *testing.T) {
 		},
 		"many files": func(t *testing.T, path string) {
 			makeDir(t, path)
-			for i := range 2500 { // several batches
+			for i := range 1200 { // several batches
 				writeFile(t, fmt.Sprintf("%s/%d", path, i), "")
 			}
 		},
