@@ -30,6 +30,9 @@ func newInspect(c *cli) *cobra.Command {
 	return cmd
 }
 
+func newInspectContainer(c *cli) *cobra.Command { return newInspectOf(c, typeContainer) }
+func newInspectImage(c *cli) *cobra.Command     { return newInspectOf(c, typeImage) }
+
 // newInspectOf returns the command that shows objects of one kind, of any if
 // kind is "": then --type is there as well.
 func newInspectOf(c *cli, kind string) *cobra.Command {

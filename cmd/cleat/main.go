@@ -39,7 +39,7 @@ func run(args []string) int {
 	if dir, err := os.Getwd(); err == nil {
 		c.dir = dir
 	}
-	root := newRoot(c)
+	root := newRoot(c, args)
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
 	return report(os.Stderr, cmd, err)

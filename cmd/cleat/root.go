@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -14,8 +15,10 @@ const (
 	placeRoot     = "root"     // needs root, and is the same inside and outside of the embedded host
 )
 
-// newRoot returns the tree of all commands.
-func newRoot(c *cli) *cobra.Command {
+// newRoot returns the tree of commands for a command line. If that names a verb,
+// the tree has this one alone: to define the flags of all of them takes longer
+// than most verbs do.
+func newRoot(c *cli, args []string) *cobra.Command {
 	root := &cobra.Command{
 		Use:               "cleat [OPTIONS] COMMAND [ARG...]",
 		Short:             "Containers as systemd services",
@@ -45,37 +48,135 @@ func newRoot(c *cli) *cobra.Command {
 	root.SetErr(c.err)
 	root.SetIn(c.in)
 
-	addCommon(root, c)
-	addObjects(root, c)
-	root.AddCommand(
-		newAttach(c), newCreate(c), newHistory(c), newImport(c), newInspect(c), newKill(c), newLoad(c), newLogs(c), newPause(c), newRestart(c),
-		newRm(c), newRmi(c), newStart(c), newStop(c), newTag(c), newUnpause(c), newWait(c),
-	)
+	words := verbWords(args)
+	for _, v := range pick(verbs, words, 0) {
+		root.AddCommand(v.build(c, words))
+	}
 	return root
 }
 
-// addCommon adds the commands that most users type, in the order of the help.
-func addCommon(root *cobra.Command, c *cli) {
-	for _, cmd := range []*cobra.Command{newRun(c), newExec(c), newPs(c), newPull(c), newImages(c), newLogin(c), newLogout(c), newVersion(c)} {
-		annotate(cmd, groupKey, groupCommon)
-		root.AddCommand(cmd)
-	}
+// verb is a command that is not built yet. It has either make, or members.
+type verb struct {
+	name    string
+	also    []string // its other names
+	group   string   // of the root's help; "" means groupOther
+	make    func(*cli) *cobra.Command
+	short   string // of a command with members
+	members []verb
 }
 
-// addObjects adds the commands that take a verb: "cleat container ls".
-func addObjects(root *cobra.Command, c *cli) {
-	container := object("container", "Manage containers",
-		newAttach(c), newCreate(c), newExec(c), newInspectOf(c, typeContainer), newKill(c), newLogs(c), renamed(newPs(c), "ls", "list", "ps"), newPause(c),
-		newRestart(c), renamed(newRm(c), "rm", "remove"), newRun(c), newStart(c), newStop(c), newUnpause(c), newWait(c))
-	image := object("image", "Manage images",
-		newHistory(c), newImport(c), newInspectOf(c, typeImage), newLoad(c), renamed(newImages(c), "ls", "list"), newPull(c),
-		renamed(newRmi(c), "rm", "remove"), newTag(c))
-	root.AddCommand(container, image, object("system", "Manage cleat", newCheck(c)), newHost(c))
-	for _, cmd := range root.Commands() {
-		if cmd.HasSubCommands() {
-			annotate(cmd, groupKey, groupManagement)
+// build makes the command, and those of its members that words leaves.
+func (v verb) build(c *cli, words []string) *cobra.Command {
+	var cmd *cobra.Command
+	if v.make != nil {
+		cmd = v.make(c)
+	} else {
+		cmd = object(v.name, v.short)
+		for _, member := range pick(v.members, words, 1) {
+			cmd.AddCommand(member.build(c, words))
 		}
 	}
+	if cmd.Name() != v.name { // the object form is called otherwise: "container ls"
+		_, args, _ := strings.Cut(cmd.Use, " ")
+		cmd.Use = strings.TrimSpace(v.name + " " + args)
+	}
+	cmd.Aliases = v.also
+	if v.group != "" {
+		annotate(cmd, groupKey, v.group)
+	}
+	return cmd
+}
+
+// pick returns the verb that words has at the given place, or all of them if it
+// has none that is known: then they are listed, or searched for a similar one.
+func pick(verbs []verb, words []string, place int) []verb {
+	if len(words) <= place {
+		return verbs
+	}
+	for i, v := range verbs {
+		if v.name == words[place] || slices.Contains(v.also, words[place]) {
+			return verbs[i : i+1]
+		}
+	}
+	return verbs
+}
+
+// verbWords returns the first two words of a command line that are neither
+// global flags nor their values.
+func verbWords(args []string) (words []string) {
+	for i := 0; i < len(args) && len(words) < 2; i++ {
+		switch arg := args[i]; {
+		case arg == "--root" || arg == "--runroot":
+			i++
+		case strings.HasPrefix(arg, "--root=") || strings.HasPrefix(arg, "--runroot="):
+		case strings.HasPrefix(arg, "-"):
+			return words
+		default:
+			words = append(words, arg)
+		}
+	}
+	return words
+}
+
+// verbs are the commands, those that most users type first. The help lists each
+// group by name.
+var verbs = []verb{
+	{name: "run", make: newRun, group: groupCommon},
+	{name: "exec", make: newExec, group: groupCommon},
+	{name: "ps", make: newPs, group: groupCommon},
+	{name: "pull", make: newPull, group: groupCommon},
+	{name: "images", make: newImages, group: groupCommon},
+	{name: "login", make: newLogin, group: groupCommon},
+	{name: "logout", make: newLogout, group: groupCommon},
+	{name: "version", make: newVersion, group: groupCommon},
+
+	{name: "container", short: "Manage containers", group: groupManagement, members: []verb{
+		{name: "attach", make: newAttach},
+		{name: "create", make: newCreate},
+		{name: "exec", make: newExec},
+		{name: "inspect", make: newInspectContainer},
+		{name: "kill", make: newKill},
+		{name: "logs", make: newLogs},
+		{name: "ls", make: newPs, also: []string{"list", "ps"}},
+		{name: "pause", make: newPause},
+		{name: "restart", make: newRestart},
+		{name: "rm", make: newRm, also: []string{"remove"}},
+		{name: "run", make: newRun},
+		{name: "start", make: newStart},
+		{name: "stop", make: newStop},
+		{name: "unpause", make: newUnpause},
+		{name: "wait", make: newWait},
+	}},
+	{name: "image", short: "Manage images", group: groupManagement, members: []verb{
+		{name: "history", make: newHistory},
+		{name: "import", make: newImport},
+		{name: "inspect", make: newInspectImage},
+		{name: "load", make: newLoad},
+		{name: "ls", make: newImages, also: []string{"list"}},
+		{name: "pull", make: newPull},
+		{name: "rm", make: newRmi, also: []string{"remove"}},
+		{name: "tag", make: newTag},
+	}},
+	{name: "host", make: newHost, group: groupManagement},
+	{name: "system", short: "Manage cleat", group: groupManagement, members: []verb{{name: "check", make: newCheck}}},
+
+	{name: "attach", make: newAttach},
+	{name: "create", make: newCreate},
+	{name: "history", make: newHistory},
+	{name: "import", make: newImport},
+	{name: "inspect", make: newInspect},
+	{name: "kill", make: newKill},
+	{name: "load", make: newLoad},
+	{name: "logs", make: newLogs},
+	{name: "pause", make: newPause},
+	{name: "restart", make: newRestart},
+	{name: "rm", make: newRm},
+	{name: "rmi", make: newRmi},
+	{name: "start", make: newStart},
+	{name: "stop", make: newStop},
+	{name: "tag", make: newTag},
+	{name: "unpause", make: newUnpause},
+	{name: "wait", make: newWait},
 }
 
 // object returns the command of a kind of thing, whose verbs are subcommands.
@@ -86,14 +187,6 @@ func object(name, short string, verbs ...*cobra.Command) *cobra.Command {
 		Annotations: map[string]string{placeKey: placeAnywhere},
 	}
 	cmd.AddCommand(verbs...)
-	return cmd
-}
-
-// renamed gives the object form of a verb its own name and aliases.
-func renamed(cmd *cobra.Command, name string, aliases ...string) *cobra.Command {
-	_, args, _ := strings.Cut(cmd.Use, " ")
-	cmd.Use = strings.TrimSpace(name + " " + args)
-	cmd.Aliases = aliases
 	return cmd
 }
 
