@@ -43,7 +43,7 @@ func (s *Store) Hold(ctx context.Context) (*Hold, error) {
 		}
 		return &Hold{f: f}, nil
 	case <-ctx.Done():
-		go func() { <-done; _ = f.Close() }()
+		go func() { _, _ = <-done, f.Close() }() // got late, and given back
 		return nil, fmt.Errorf("wait for image store: %w", context.Cause(ctx))
 	}
 }

@@ -86,7 +86,7 @@ func parseManifest(data []byte, mediaType string) (Manifest, error) {
 		return Manifest{}, fmt.Errorf("decode: %w: %w", err, spec.ErrInvalid)
 	}
 	if m.SchemaVersion == 1 || hasKey(keys, "fsLayers") || strings.Contains(mediaType, "docker.distribution.manifest.v1") {
-		return Manifest{}, fmt.Errorf("Docker schema 1, which was dropped in 2020; push the image again with a current tool: %w", spec.ErrUnsupport)
+		return Manifest{}, fmt.Errorf("is of Docker schema 1, which was dropped in 2020; push the image again with a current tool: %w", spec.ErrUnsupport)
 	}
 	if m.SchemaVersion != 2 {
 		return Manifest{}, fmt.Errorf("schema version is %d, want 2: %w", m.SchemaVersion, spec.ErrInvalid)

@@ -92,20 +92,17 @@ func splitDomain(name string) (domain, path string) {
 // checkDomain accepts host[:port], where host is a DNS name, an IPv4 address or
 // an IPv6 address in brackets.
 func checkDomain(domain string) error {
-	host, port, hasPort := domain, "", false
-	if strings.HasPrefix(domain, "[") {
-		end := strings.IndexByte(domain, ']')
-		if end < 2 || !allIn(domain[1:end], "0123456789abcdefABCDEF:") {
+	port, hasPort := "", false
+	if v6, ok := strings.CutPrefix(domain, "["); ok {
+		address, rest, closed := strings.Cut(v6, "]")
+		if !closed || address == "" || !allIn(address, digits+"abcdefABCDEF:") {
 			return fmt.Errorf("registry %q is not host[:port]", domain)
 		}
-		host = ""
-		if rest := domain[end+1:]; rest != "" {
-			if rest[0] != ':' {
-				return fmt.Errorf("registry %q is not host[:port]", domain)
-			}
-			port, hasPort = rest[1:], true
+		if port, hasPort = strings.CutPrefix(rest, ":"); !hasPort && rest != "" {
+			return fmt.Errorf("registry %q is not host[:port]", domain)
 		}
 	} else {
+		var host string
 		host, port, hasPort = strings.Cut(domain, ":")
 		for label := range strings.SplitSeq(host, ".") {
 			if !isLabel(label) {

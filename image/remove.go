@@ -107,7 +107,7 @@ func (r *removal) runByName(ref Reference, users []Use) error {
 	if len(r.own()) > 0 {
 		return nil
 	}
-	if r.check(users) != nil { // forced, and in use by a running container: it stays, nameless
+	if len(users) > 0 && users[0].Running { // forced: the image stays, nameless
 		r.entries = append(r.entries, last.named(Reference{}, time.Time{}))
 		return nil
 	}

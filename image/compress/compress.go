@@ -94,6 +94,7 @@ func open(r *bufio.Reader, format Format) (io.ReadCloser, error) {
 		return io.NopCloser(x), err
 	case Bzip2:
 		return io.NopCloser(bzip2.NewReader(r)), nil
+	case None:
 	}
 	return io.NopCloser(r), nil
 }
