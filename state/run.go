@@ -110,7 +110,7 @@ func (s *Store) LoadLive(id string) (Live, error) {
 
 // SaveStarting records a run whose payload is about to be executed.
 func (s *Store) SaveStarting(id string, l Live) error {
-	return writeJSON(s.startingPath(id), l, fsx.WriteFileVolatile)
+	return s.writeVolatile(s.startingPath(id), l)
 }
 
 // ConfirmStart records that the payload of SaveStarting has been executed, and
@@ -130,7 +130,7 @@ func (s *Store) AwaitStart(ctx context.Context, id string) error {
 	if s.isDecided(id) {
 		return nil
 	}
-	watch, err := watch(map[string]uint32{s.ExitDir(): unix.IN_MOVED_TO, filepath.Dir(s.livePath(id)): unix.IN_MOVED_TO})
+	watch, err := watch(map[string]uint32{s.ExitDir(): unix.IN_MOVED_TO, s.liveDir(): unix.IN_MOVED_TO})
 	if err != nil {
 		return err
 	}
@@ -151,7 +151,7 @@ func (s *Store) isDecided(id string) bool {
 // the exit directory how the run of container id ended. It comes last: whoever
 // is woken finds the run recorded and all output in the journal.
 func (s *Store) Ended(id string, exit Exit) error {
-	if err := writeJSON(s.exitPath(id), exit, fsx.WriteFileVolatile); err != nil {
+	if err := s.writeVolatile(s.exitPath(id), exit); err != nil {
 		return fmt.Errorf("announce exit: %w", err)
 	}
 	return s.removeLive(id)
@@ -191,7 +191,22 @@ func (s *Store) exitPath(id string) string { return filepath.Join(s.ExitDir(), i
 
 func (s *Store) startingPath(id string) string { return s.livePath(id) + ".starting" }
 
-func (s *Store) livePath(id string) string { return filepath.Join(s.runRoot, "live", id) }
+func (s *Store) liveDir() string { return filepath.Join(s.runRoot, "live") }
+
+func (s *Store) livePath(id string) string { return filepath.Join(s.liveDir(), id) }
+
+// writeVolatile writes a file below the runtime root. After a boot systemd may
+// start a container before anything else has made the directories there.
+func (s *Store) writeVolatile(path string, v any) error {
+	err := writeJSON(path, v, fsx.WriteFileVolatile)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := s.makeRunRoot(); err != nil {
+		return err
+	}
+	return writeJSON(path, v, fsx.WriteFileVolatile)
+}
 
 func readJSON(path string, into any) error {
 	data, err := os.ReadFile(path)

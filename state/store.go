@@ -43,18 +43,32 @@ type Store struct {
 // Open returns the store below root and runRoot, making their directories.
 func Open(root, runRoot string) (*Store, error) {
 	s := &Store{root, runRoot}
-	for _, dir := range []string{root, runRoot, s.containers(), s.names(), s.locks(), s.ExitDir(), filepath.Join(runRoot, "live")} {
+	if err := makeDirs(root, s.containers(), s.names()); err != nil {
+		return nil, err
+	}
+	return s, s.makeRunRoot()
+}
+
+func (s *Store) makeRunRoot() error {
+	return makeDirs(s.runRoot, s.locks(), s.ExitDir(), s.liveDir())
+}
+
+// makeDirs makes the directories for root alone: unpacked layers and volumes
+// have setuid programs that other users of the host must not reach.
+func makeDirs(dirs ...string) error {
+	for _, dir := range dirs {
 		if err := os.Mkdir(dir, 0o700); err == nil || errors.Is(err, fs.ErrExist) {
 			continue
 		}
 		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return nil, fmt.Errorf("prepare state: %w", err)
+			return fmt.Errorf("prepare state: %w", err)
 		}
 	}
-	return s, nil
+	return nil
 }
 
-// At returns the store below root and runRoot, whose directories exist already.
+// At returns the store below root and runRoot, whose directories are not made
+// before there is need.
 func At(root, runRoot string) *Store { return &Store{root, runRoot} }
 
 // Root returns the directory of what survives a reboot.

@@ -273,3 +273,21 @@ func TestStoppedIsApartFromTheRun(t *testing.T) {
 		t.Error("still stopped")
 	}
 }
+
+// At boot systemd starts a container before any front end has run.
+func TestRunRootIsMadeWhenNeeded(t *testing.T) {
+	dir := t.TempDir()
+	s := state.At(filepath.Join(dir, "root"), filepath.Join(dir, "run"))
+	if err := s.SaveStarting(id("aa"), state.Live{PID: 42}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.ConfirmStart(id("aa")); err != nil {
+		t.Fatal(err)
+	}
+	if live, err := s.LoadLive(id("aa")); err != nil || live.PID != 42 {
+		t.Errorf("LoadLive = %+v, %v", live, err)
+	}
+	if err := s.Ended(id("aa"), state.Exit{}); err != nil {
+		t.Error(err)
+	}
+}
