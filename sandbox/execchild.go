@@ -193,9 +193,6 @@ func execRun(ch channel, w execWire, p plan.Plan, root inroot.Root) error {
 		if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
 			return fmt.Errorf("close descriptors: %w", err)
 		}
-		if err := unix.Prctl(unix.PR_SET_PDEATHSIG, 0, 0, 0, 0); err != nil {
-			return err
-		}
 		return c.find()
 	})
 	if err != nil {

@@ -35,7 +35,7 @@ func fileType(fd int) (kind uint32, rdev uint64, err error) {
 	if err := unix.Fstat(fd, &st); err != nil {
 		return 0, 0, fmt.Errorf("stat: %w", err)
 	}
-	return st.Mode & unix.S_IFMT, st.Rdev, nil //nolint:unconvert // 32 bits wide on some machines
+	return st.Mode & unix.S_IFMT, st.Rdev, nil
 }
 
 // fsType returns the magic number of fd's filesystem.

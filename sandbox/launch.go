@@ -78,7 +78,7 @@ func Launch(p plan.Plan, o LaunchOptions) (err error) {
 		return err
 	}
 	defer manager.close()
-	c := &child{tty: p.Annex.Stdio.TTY, opts: o, pidfd: -1}
+	c := &child{tty: p.Annex.Stdio.TTY, opts: o, pidfd: -1, ch: -1}
 	defer func() {
 		if err != nil {
 			o.Failed(err)

@@ -39,7 +39,7 @@ func (m *mounter) mask(path string, empty *int) error {
 	if err != nil {
 		return err
 	}
-	cover := -1
+	var cover int
 	if kind != unix.S_IFDIR {
 		cover, err = m.nullDevice()
 	} else if *empty < 0 {

@@ -271,6 +271,8 @@ func (m *mounter) target(dest string, fd int) (int, error) {
 func (m *mounter) open(dest string, leaf inroot.Kind) (int, error) {
 	dest = path.Clean("/" + dest)
 	switch top, _, _ := strings.Cut(dest[1:], "/"); top {
+	case "":
+		return -1, fmt.Errorf("nothing can be mounted over the root: %w", spec.ErrInvalid)
 	case "dev", "proc", "sys":
 		fd, err := m.root.MakeReal(dest, leaf)
 		if errors.Is(err, unix.ELOOP) {

@@ -258,8 +258,8 @@ func release(ch channel, c *command, user userdb.User, priv privileges, proc pro
 	return c.exec()
 }
 
-// await tells the parent that all is ready and waits for its word. After that
-// the parent's end is no longer this process's.
+// await tells the first stage that all is ready and waits for its word. If that
+// has gone, so has the reason to go on.
 func await(ch channel) error {
 	if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return fmt.Errorf("close descriptors: %w", err)
@@ -274,7 +274,7 @@ func await(ch channel) error {
 	if m.kind != msgGo {
 		return errors.New("the first stage has gone")
 	}
-	return unix.Prctl(unix.PR_SET_PDEATHSIG, 0, 0, 0, 0)
+	return nil
 }
 
 // giveStdio makes the pipes and the terminal of stdio the user's, who could

@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	// The payload's parent ends before it does; then it is this process's.
+	// Like systemd: what a container leaves behind becomes this process's.
 	_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 	built.err = build(dir)
 	code := m.Run()
@@ -157,6 +157,12 @@ func (r *rig) start() started {
 	}
 	if s.code == 0 && err != nil {
 		r.t.Fatal(err)
+	}
+	if s.code != 0 && s.pid > 0 {
+		// The main process ends with the same code, which systemd goes by.
+		if code := exitCode(r.wait(s)); code != s.code {
+			r.t.Errorf("start ended with %d, the main process with %d", s.code, code)
+		}
 	}
 	return s
 }

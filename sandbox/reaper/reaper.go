@@ -101,7 +101,7 @@ func find(name string) (string, error) {
 	if strings.ContainsRune(name, '/') {
 		return name, nil
 	}
-	err := error(fs.ErrNotExist)
+	err := fs.ErrNotExist
 	for _, dir := range strings.Split(os.Getenv("PATH"), ":") {
 		if dir == "" {
 			dir = "."
