@@ -41,10 +41,18 @@ func tryWith(t *testing.T, eng backend, stdin string, args ...string) outcome {
 func testCLI(eng backend) *cli {
 	enter := func(context.Context, *cli) error { return nil }
 	return &cli{
-		lookup: func(name string) (string, bool) { return "value of " + name, name == "SET" }, dir: "/here",
+		lookup: callersEnv, dir: "/here",
 		open:           func(engine.Options) (backend, error) { return eng, nil },
 		releaseSignals: func() {}, enterHost: enter, enterToComplete: enter,
 	}
+}
+
+// callersEnv is an environment with one variable.
+func callersEnv(name string) (string, bool) {
+	if name == "SET" {
+		return "value of SET", true
+	}
+	return "", false
 }
 
 func want(t *testing.T, got, want outcome) {

@@ -49,7 +49,7 @@ func (f *createFlags) options(fs *pflag.FlagSet, c *cli, args []string) (engine.
 	ct.PIDMode, ct.IPCMode, ct.UTSMode, ct.CgroupnsMode = f.pidMode.Value, f.ipcMode.Value, f.utsMode.Value, f.cgns.Value
 	ct.Network = spec.Network{
 		Mode: f.network.Value, ExtraHosts: f.extraHosts.Values,
-		DNS: f.dns.Values, DNSSearch: f.search.Values, DNSOptions: f.dnsOptions,
+		DNS: f.dns.Values, DNSSearch: f.search.Values, DNSOptions: f.dnsOptions.Values,
 	}
 	return opt, nil
 }

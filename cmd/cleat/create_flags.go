@@ -52,7 +52,7 @@ type rootFlags struct {
 type namespaceFlags struct {
 	network                         *opts.One[string]
 	extraHosts, dns, search         *opts.List[string]
-	dnsOptions                      []string
+	dnsOptions                      *opts.List[string]
 	hostname, domainname            string
 	pidMode, ipcMode, utsMode, cgns *opts.One[string]
 }
@@ -111,7 +111,7 @@ func newCreateFlags(fs *pflag.FlagSet, c *cli) *createFlags {
 	f.logOptions = opts.NewList("", opts.Pair)
 	fs.Var(f.logOptions, "log-opt", "Log driver options (tag, labels, env)")
 	refuse(fs, refusedCreate)
-	for _, flag := range []string{"env-file", "group-add", "security-opt", "volumes-from", "label-file", "dns-option"} {
+	for _, flag := range []string{"env-file", "group-add", "security-opt", "volumes-from", "label-file"} {
 		asList(fs.Lookup(flag))
 	}
 	return f
@@ -171,8 +171,9 @@ func (f *namespaceFlags) define(fs *pflag.FlagSet) {
 	fs.Var(f.dns, "dns", "Set custom DNS servers")
 	f.search = opts.NewList("", opts.DNSSearch)
 	fs.Var(f.search, "dns-search", "Set custom DNS search domains")
-	fs.StringArrayVar(&f.dnsOptions, "dns-option", nil, "Set DNS options")
-	fs.StringArrayVar(&f.dnsOptions, "dns-opt", nil, "Set DNS options")
+	f.dnsOptions = opts.NewList("", opts.Any)
+	fs.Var(f.dnsOptions, "dns-option", "Set DNS options")
+	fs.Var(f.dnsOptions, "dns-opt", "Set DNS options")
 	_ = fs.MarkHidden("dns-opt") // defined one line above
 	fs.StringVarP(&f.hostname, "hostname", "h", "", "Container host name")
 	fs.StringVar(&f.domainname, "domainname", "", "Container NIS domain name")
