@@ -107,6 +107,9 @@ func (c channel) sendError(err error) {
 	_ = c.send(msgError, string([]byte{byte(ExitOf(err))})+err.Error())
 }
 
+// warn tells the parent about something that is no reason to stop.
+func (c channel) warn(sentence string) { _ = c.send(msgWarning, sentence) }
+
 // awaitClose returns once the other end has closed.
 func (c channel) awaitClose() {
 	for {

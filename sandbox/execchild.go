@@ -46,7 +46,7 @@ func execChild(ch channel, dir string) error {
 		return err
 	}
 	if err := os.WriteFile("/proc/self/oom_score_adj", []byte(w.OOMScoreAdj), 0); err != nil {
-		_ = ch.send(msgWarning, "the OOM score cannot be adjusted here")
+		ch.warn("the OOM score cannot be adjusted here")
 	}
 	if err := enterContainer(); err != nil {
 		return err
@@ -148,48 +148,30 @@ func execTerminal(ch channel, root inroot.Root, w execWire) error {
 	return ch.send(msgTerminal, "", t.master)
 }
 
+// execRun makes the process, which is in the container, the command.
 func execRun(ch channel, w execWire, p plan.Plan, root inroot.Root) error {
 	process := p.Config.Process
-	if err := enterDir(root, process.Cwd, false); err != nil {
-		return err
-	}
-	if err := checkDir(); err != nil {
-		return err
-	}
-	db, err := readUserDB(root)
-	if err != nil {
-		return err
-	}
-	user, err := db.Resolve(p.Annex.User, p.Annex.Groups)
-	if err != nil {
-		return err
-	}
-	priv, err := privilegesOf(process, p.Annex.Seccomp, user.UID)
+	id, err := identify(p, root)
 	if err != nil {
 		return err
 	}
 	proc := procfs(-1)
-	if priv.appArmor != "" || priv.seLinux != "" {
+	if id.priv.appArmor != "" || id.priv.seLinux != "" {
 		if proc, err = newProcfs(); err != nil {
 			return err
 		}
 	}
-	setUmask(process.User)
-	if err := setRlimits(process.Rlimits, func(s string) { _ = ch.send(msgWarning, s) }); err != nil {
-		return err
-	}
-	for n, l := range w.Rlimits {
-		if err := unix.Setrlimit(n, &l); err != nil && !errors.Is(err, unix.EPERM) {
-			return fmt.Errorf("set resource limit %d: %w", n, err)
-		}
-	}
 	if w.TTY {
-		if err := giveStdio(user.UID); err != nil {
+		if err := giveStdio(id.user.UID); err != nil {
 			return err
 		}
 	}
-	c := &command{argv: process.Args, env: environment(process.Env, user.Home)}
-	err = become(user, priv, proc, func() error {
+	setUmask(process.User)
+	if err := w.setRlimits(process.Rlimits, ch.warn); err != nil {
+		return err
+	}
+	c := &command{argv: process.Args, env: environment(process.Env, id.user.Home)}
+	err = become(id.user, id.priv, proc, func() error {
 		if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
 			return fmt.Errorf("close descriptors: %w", err)
 		}
@@ -199,4 +181,18 @@ func execRun(ch channel, w execWire, p plan.Plan, root inroot.Root) error {
 		return err
 	}
 	return c.exec()
+}
+
+// setRlimits sets the limits of the main process, or those of the plan where
+// they are not known.
+func (w execWire) setRlimits(planned []specs.POSIXRlimit, warn func(string)) error {
+	if w.Rlimits == nil {
+		return setRlimits(planned, warn)
+	}
+	for n, l := range w.Rlimits {
+		if err := unix.Setrlimit(n, &l); err != nil && !errors.Is(err, unix.EPERM) {
+			return fmt.Errorf("set resource limit %d: %w", n, err)
+		}
+	}
+	return nil
 }

@@ -150,12 +150,21 @@ func (c *child) clone(p plan.Plan, ns namespaces) error {
 	if err != nil {
 		return err
 	}
+	files := []uintptr{near[0].Fd(), near[1].Fd(), near[2].Fd(), uintptr(far)}
+	if sharesMemory(p) {
+		shm, err := sharedMemory(ns.ipcOf)
+		if err != nil {
+			return err
+		}
+		defer closeFd(shm)
+		files = append(files, uintptr(shm))
+	}
 	if err := ns.enter(); err != nil {
 		return err
 	}
 	c.pid, err = syscall.ForkExec(procFd(self), []string{"cleat-init", VerbSetup, c.opts.Dir, c.opts.MountPoint}, &syscall.ProcAttr{
 		Env:   []string{},
-		Files: []uintptr{near[0].Fd(), near[1].Fd(), near[2].Fd(), uintptr(far)},
+		Files: files,
 		Sys:   &syscall.SysProcAttr{Cloneflags: ns.create | unix.CLONE_PARENT, Setsid: true, PidFD: &c.pidfd},
 	})
 	if err != nil {

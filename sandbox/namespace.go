@@ -1,13 +1,18 @@
 package sandbox
 
 import (
+	"errors"
 	"fmt"
 	"os"
+	"path"
+	"runtime"
+	"slices"
 	"strconv"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/cleat-project/cleat/sandbox/inroot"
 	"github.com/cleat-project/cleat/sandbox/plan"
 	"github.com/cleat-project/cleat/spec"
 )
@@ -47,11 +52,13 @@ type join struct {
 type namespaces struct {
 	create uintptr // flags of clone(2)
 	joins  []join
+	ipcOf  int // process whose IPC namespace is joined by way of its container, 0 for none
 }
 
 // namespacesOf reads the namespaces of a plan. Pid returns the process of
 // another container.
 func namespacesOf(p plan.Plan, pid func(id string) (int, error)) (namespaces, error) {
+	var ns namespaces
 	joined := make(map[specs.LinuxNamespaceType]string)
 	for _, j := range p.Annex.Join {
 		n, err := pid(j.Container)
@@ -62,9 +69,11 @@ func namespacesOf(p plan.Plan, pid func(id string) (int, error)) (namespaces, er
 		if err != nil {
 			return namespaces{}, err
 		}
+		if j.Namespace == specs.IPCNamespace {
+			ns.ipcOf = n
+		}
 		joined[j.Namespace] = "/proc/" + strconv.Itoa(n) + "/ns/" + kind.file
 	}
-	var ns namespaces
 	for _, n := range p.Config.Linux.Namespaces {
 		if n.Path != "" {
 			joined[n.Type] = n.Path
@@ -109,7 +118,66 @@ func (ns namespaces) enter() error {
 	return nil
 }
 
-// configure sets what a new UTS and a new network namespace lack.
+// shmPath is where a container's shared memory is.
+const shmPath = "/dev/shm"
+
+// sharesMemory reports whether a container has the shared memory of the one
+// whose IPC namespace it joins: by the same wish, unless it has its own.
+func sharesMemory(p plan.Plan) bool {
+	own := slices.ContainsFunc(p.Config.Mounts, func(m specs.Mount) bool { return path.Clean(m.Destination) == shmPath })
+	return !own && slices.ContainsFunc(p.Annex.Join, func(j plan.Join) bool { return j.Namespace == specs.IPCNamespace })
+}
+
+// sharedMemory returns a detached copy of the mount at /dev/shm of the container
+// that process pid is of. The caller closes it.
+func sharedMemory(pid int) (fd int, err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		// The thread changes its mount namespace and ends with the goroutine.
+		runtime.LockOSThread()
+		fd, err = cloneSharedMemory(pid)
+	}()
+	<-done
+	if err != nil {
+		return -1, fmt.Errorf("share memory with process %d: %w", pid, err)
+	}
+	return fd, nil
+}
+
+func cloneSharedMemory(pid int) (int, error) {
+	pidfd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return -1, err
+	}
+	defer closeFd(pidfd)
+	if err := unix.Unshare(unix.CLONE_FS); err != nil {
+		return -1, err
+	}
+	if err := unix.Setns(pidfd, unix.CLONE_NEWNS); err != nil {
+		return -1, err
+	}
+	root, err := inroot.Open("/")
+	if err != nil {
+		return -1, err
+	}
+	defer root.Close()
+	shm, err := root.OpenReal(shmPath, unix.O_PATH|unix.O_DIRECTORY)
+	if err != nil {
+		return -1, err
+	}
+	defer closeFd(shm)
+	if kind, err := fsType(shm); err != nil || kind != unix.TMPFS_MAGIC {
+		return -1, errors.Join(err, fmt.Errorf("%s is no tmpfs: %w", shmPath, spec.ErrInvalid))
+	}
+	fd, err := unix.OpenTree(shm, "", unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH)
+	if err != nil {
+		return -1, err
+	}
+	return fd, nil
+}
+
+// configureNamespaces sets what a new UTS and a new network namespace lack.
 func configureNamespaces(config *specs.Spec) error {
 	for _, n := range config.Linux.Namespaces {
 		if n.Path != "" {

@@ -125,11 +125,34 @@ func (m *mounter) build(p plan.Plan, mountPoint string, h Hooks) error {
 	if err := m.mountAll(); err != nil {
 		return err
 	}
+	if sharesMemory(p) {
+		if err := m.mountShared(); err != nil {
+			return err
+		}
+	}
 	if err := m.makeDevices(); err != nil {
 		return err
 	}
 	if p.Annex.Init != "" {
 		return m.bindInit(p.Annex.Init)
+	}
+	return nil
+}
+
+// shmFd is where the second stage finds the shared memory of another container,
+// if it has that.
+const shmFd = childFd + 1
+
+// mountShared mounts it.
+func (m *mounter) mountShared() error {
+	defer closeFd(shmFd)
+	target, err := m.open(shmPath, inroot.Dir)
+	if err != nil {
+		return err
+	}
+	defer closeFd(target)
+	if err := attach(shmFd, target); err != nil {
+		return fmt.Errorf("mount %s: %w", shmPath, err)
 	}
 	return nil
 }
@@ -199,55 +222,55 @@ func (m *mounter) procfs() (procfs, error) {
 	return newProcfs()
 }
 
-// run makes the process, whose namespaces are complete, the payload.
-func run(ch channel, p plan.Plan, root inroot.Root, proc procfs) error {
-	process := p.Config.Process
-	if err := enterDir(root, process.Cwd, false); err != nil {
-		return err
+// identity is who a process becomes and what it may do.
+type identity struct {
+	user userdb.User
+	priv privileges
+}
+
+// identify enters the working directory and finds out who the plan's process is,
+// in a container whose root is that of the calling thread.
+func identify(p plan.Plan, root inroot.Root) (identity, error) {
+	var id identity
+	if err := enterDir(root, p.Config.Process.Cwd, false); err != nil {
+		return id, err
 	}
 	if err := checkDir(); err != nil {
-		return err
+		return id, err
 	}
 	db, err := readUserDB(root)
 	if err != nil {
-		return err
+		return id, err
 	}
-	user, err := db.Resolve(p.Annex.User, p.Annex.Groups)
+	if id.user, err = db.Resolve(p.Annex.User, p.Annex.Groups); err != nil {
+		return id, err
+	}
+	id.priv, err = privilegesOf(p.Config.Process, p.Annex.Seccomp, id.user.UID)
+	return id, err
+}
+
+// run makes the process, whose namespaces are complete, the payload: it gives
+// up all rights that the payload does not have, waits for the first stage's
+// word, and executes.
+func run(ch channel, p plan.Plan, root inroot.Root, proc procfs) error {
+	process := p.Config.Process
+	id, err := identify(p, root)
 	if err != nil {
 		return err
 	}
-	priv, err := privilegesOf(process, p.Annex.Seccomp, user.UID)
-	if err != nil {
-		return err
-	}
-	err = setRlimits(process.Rlimits, func(s string) { _ = ch.send(msgWarning, s) })
-	if err != nil {
+	if err := giveStdio(id.user.UID); err != nil {
 		return err
 	}
 	setUmask(process.User)
-	c := &command{argv: process.Args, env: environment(process.Env, user.Home)}
-	return release(ch, c, user, priv, proc, p.Annex.Init != "")
-}
-
-func setUmask(u specs.User) {
-	mask := uint32(0o022)
-	if u.Umask != nil {
-		mask = *u.Umask
-	}
-	unix.Umask(int(mask & 0o777))
-}
-
-// release gives up all rights that the payload does not have, waits for the
-// first stage's word, and executes.
-func release(ch channel, c *command, user userdb.User, priv privileges, proc procfs, init bool) error {
-	if err := giveStdio(user.UID); err != nil {
+	if err := setRlimits(process.Rlimits, ch.warn); err != nil {
 		return err
 	}
-	err := become(user, priv, proc, func() error {
+	c := &command{argv: process.Args, env: environment(process.Env, id.user.Home)}
+	err = become(id.user, id.priv, proc, func() error {
 		if err := c.find(); err != nil {
 			return err
 		}
-		if init {
+		if p.Annex.Init != "" {
 			c.path, c.argv = initPath, append([]string{initPath, "--"}, c.argv...)
 		}
 		return await(ch)
@@ -256,6 +279,14 @@ func release(ch channel, c *command, user userdb.User, priv privileges, proc pro
 		return err
 	}
 	return c.exec()
+}
+
+func setUmask(u specs.User) {
+	mask := uint32(0o022)
+	if u.Umask != nil {
+		mask = *u.Umask
+	}
+	unix.Umask(int(mask & 0o777))
 }
 
 // await tells the first stage that all is ready and waits for its word. If that

@@ -82,7 +82,7 @@ func post(ctx context.Context, store *state.Store, id string, e end) error {
 	default:
 		return errors.Join(drainErr, err)
 	}
-	return errors.Join(drainErr, conclude(store, annex, run))
+	return errors.Join(drainErr, conclude(ctx, store, annex, run))
 }
 
 // notStarted changes run for a start that came to nothing.
@@ -105,10 +105,10 @@ func notStarted(run *state.Run, e end) {
 
 // conclude stores the record of a run that ended, removes the container if it
 // was for that run alone, and tells those who wait.
-func conclude(store *state.Store, a plan.Annex, run state.Run) error {
+func conclude(ctx context.Context, store *state.Store, a plan.Annex, run state.Run) error {
 	var err error
 	if a.AutoRemove {
-		err = remove(store, a.ID)
+		err = remove(ctx, store, a.ID)
 	} else {
 		err = store.SaveRun(a.ID, run)
 	}
@@ -117,12 +117,12 @@ func conclude(store *state.Store, a plan.Annex, run state.Run) error {
 }
 
 // remove takes away a container and the volumes made for it.
-func remove(store *state.Store, id string) error {
+func remove(ctx context.Context, store *state.Store, id string) error {
 	c, err := store.Load(id)
 	if err != nil {
 		return err
 	}
-	return errors.Join(store.RemoveAnonymousVolumes(c), store.Remove(c))
+	return errors.Join(store.RemoveAnonymousVolumes(ctx, c), store.Remove(c))
 }
 
 // drain waits until the journal has everything that the container wrote.

@@ -5,7 +5,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -102,41 +101,6 @@ func TestDefaultMounts(t *testing.T) {
 func exists(path string) bool {
 	_, err := os.Lstat(path)
 	return err == nil
-}
-
-// Systemd hears of the main process, then has time to look at it, and hears
-// that the service is ready once the payload runs; the payload not before.
-func TestNotifyProtocol(t *testing.T) {
-	r := newRig(t, "/bin/sh", "-c", "true").create()
-	r.notify.hold = make(chan struct{})
-	done := make(chan started)
-	go func() { done <- r.start() }()
-	for _, want := range []string{"MAINPID=", "BARRIER=1"} {
-		if got := <-r.notify.seen; !strings.HasPrefix(got, want) {
-			t.Fatalf("message %q, want %q", got, want)
-		}
-	}
-	// While the barrier is up the second stage waits, whatever it runs.
-	exe, err := os.Readlink("/proc/" + itoa(r.notify.mainPID()) + "/exe")
-	if err != nil || strings.Contains(exe, "busybox") || strings.HasSuffix(exe, "/bin/sh") {
-		t.Errorf("before the barrier is down the main process runs %s (%v)", exe, err)
-	}
-	close(r.notify.hold)
-	s := <-done
-	if s.code != 0 {
-		t.Fatal(s.stderr)
-	}
-	for got := ""; !strings.HasPrefix(got, "READY"); got = <-r.notify.seen {
-	}
-	want := []string{"MAINPID=" + itoa(s.pid), "BARRIER=1", "READY=1\nNOTIFYACCESS=none"}
-	if diff := cmp.Diff(want, r.notify.messages()); diff != "" {
-		t.Errorf("messages (-want +got):\n%s", diff)
-	}
-	live, err := r.store.LoadLive(r.id)
-	if err != nil || live.PID != s.pid || live.InvocationID != "0123456789abcdef0123456789abcdef" || time.Since(live.StartedAt) > time.Minute {
-		t.Errorf("live record %+v, %v", live, err)
-	}
-	r.wait(s)
 }
 
 func TestExitCodes(t *testing.T) {
@@ -300,85 +264,6 @@ func TestUsers(t *testing.T) {
 	}
 }
 
-// A payload that is not root can open its own /dev/stdout, as nginx's image does.
-func TestReopenStdout(t *testing.T) {
-	for _, user := range []string{"", "web"} {
-		r := newRig(t, "probe", "reopen")
-		r.plan.Annex.User = user
-		stdout, stderr, ws := r.create().run()
-		if stdout != "reopened\n" || stderr != "reopened stderr\n" || ws.ExitStatus() != 0 {
-			t.Errorf("user %q printed %q and %q, %v", user, stdout, stderr, ws)
-		}
-	}
-}
-
-func TestNoNewPrivileges(t *testing.T) {
-	r := newRig(t, "/bin/probe")
-	r.plan.Config.Process.NoNewPrivileges = true
-	r.plan.Annex.User = "web"
-	p := r.create().probe()
-	if p.field("NoNewPrivs") != "1" || p.field("Seccomp") != "2" {
-		t.Errorf("NoNewPrivs %s, Seccomp %s", p.field("NoNewPrivs"), p.field("Seccomp"))
-	}
-}
-
-func TestStdin(t *testing.T) {
-	r := newRig(t, "probe", "echo")
-	r.plan.Annex.Stdio.OpenStdin = true
-	s := r.create().start()
-	if s.code != 0 {
-		t.Fatal(s.stderr)
-	}
-	run := r.broker.run(r.id)
-	if _, err := run.stdin.WriteString("through the pipe"); err != nil {
-		t.Fatal(err)
-	}
-	if err := run.stdin.Close(); err != nil {
-		t.Fatal(err)
-	}
-	r.wait(s)
-	if stdout, _ := r.broker.output(t, r.id); stdout != "through the pipe" {
-		t.Errorf("printed %q", stdout)
-	}
-	if run.reg.PID != s.pid || run.reg.Unit != r.plan.Annex.Unit || !run.reg.Log {
-		t.Errorf("registration %+v", run.reg)
-	}
-}
-
-func TestTerminal(t *testing.T) {
-	for _, user := range []string{"", "web"} {
-		r := newRig(t, "sh", "-c", `tty; ls -l /proc/self/fd/0 >/dev/null && stat -c '%t:%T %u' /dev/console; stty size; test -e /dev/tty && echo x > /dev/tty; grep -c . /proc/self/stat`)
-		r.plan.Annex.Stdio = plan.Stdio{Socket: r.broker.path, TTY: true, Height: 33, Width: 44}
-		r.plan.Annex.User = user
-		if err := linkBusybox(r, "tty", "ls", "stat", "stty", "grep"); err != nil {
-			t.Fatal(err)
-		}
-		stdout, _, ws := r.create().run()
-		uid := "0"
-		if user != "" {
-			uid = "1000"
-		}
-		want := "/dev/pts/0\r\n88:0 " + uid + "\r\n33 44\r\nx\r\n1\r\n"
-		if stdout != want || ws.ExitStatus() != 0 {
-			t.Errorf("printed %q, want %q (%v)", stdout, want, ws)
-		}
-	}
-}
-
-// linkBusybox gives the image further commands.
-func linkBusybox(r *rig, names ...string) error {
-	dir := filepath.Join(r.layer(), "bin")
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		return err
-	}
-	for _, name := range names {
-		if err := os.Symlink("sh", filepath.Join(dir, name)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 func TestRlimits(t *testing.T) {
 	r := newRig(t, "sh", "-c", "while read line; do echo $line; done < /proc/self/limits")
 	r.plan.Config.Process.Rlimits = []specs.POSIXRlimit{
@@ -418,6 +303,32 @@ func TestSharedNamespaces(t *testing.T) {
 	}
 	if p.NS["uts"] != host.ns["uts"] || p.PID == 1 {
 		t.Errorf("uts %s, host %s; pid %d", p.NS["uts"], host.ns["uts"], p.PID)
+	}
+	host.check(t)
+}
+
+// Whoever joins the IPC namespace of another container has its shared memory.
+func TestSharedMemory(t *testing.T) {
+	first := newRig(t, "sh", "-c", "echo shared > /dev/shm/file; exec probe sleep")
+	s := first.create().start()
+	if s.code != 0 {
+		t.Fatal(s.stderr)
+	}
+	awaitOutput(t, first, "sleeping\n")
+	host := hostState(t)
+	r := newRig(t)
+	r.store, r.id = first.store, r.id[:63]+"f"
+	r.plan = defaultPlan(r, []string{"sh", "-c", "cat /dev/shm/file; echo more > /dev/shm/more"})
+	r.plan.Config.Mounts = r.plan.Config.Mounts[:len(r.plan.Config.Mounts)-1]
+	r.plan.Annex.Join = []plan.Join{{Namespace: specs.IPCNamespace, Container: first.id}}
+	if err := linkBusybox(r, "cat"); err != nil {
+		t.Fatal(err)
+	}
+	if stdout, stderr, _ := r.create().run(); stdout != "shared\n" {
+		t.Errorf("printed %q, %q", stdout, stderr)
+	}
+	if !exists("/proc/" + itoa(s.pid) + "/root/dev/shm/more") {
+		t.Error("the first container does not see what the second one wrote")
 	}
 	host.check(t)
 }
@@ -466,31 +377,6 @@ func TestInit(t *testing.T) {
 		t.Errorf("exit code %d, want 9", code)
 	}
 	host.check(t)
-}
-
-// A start that dies takes the second stage with it.
-func TestParentDies(t *testing.T) {
-	r := newRig(t, "probe", "sleep").create()
-	r.notify.hold = make(chan struct{})
-	cmd := r.command("start", r.id)
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	for got := ""; got != "BARRIER=1"; got = <-r.notify.seen {
-	}
-	pid := r.notify.mainPID()
-	if err := cmd.Process.Kill(); err != nil {
-		t.Fatal(err)
-	}
-	_ = cmd.Wait()
-	var ws unix.WaitStatus
-	if _, err := unix.Wait4(pid, &ws, 0, nil); err != nil {
-		t.Fatal(err)
-	}
-	if code := exitCode(ws); code != sandbox.ExitFailed {
-		t.Errorf("the second stage ended with %d", code)
-	}
-	close(r.notify.hold)
 }
 
 func TestRemovedWithItsRun(t *testing.T) {
@@ -576,4 +462,14 @@ func count(yes bool) string {
 		return "1"
 	}
 	return "0"
+}
+
+func TestNoNewPrivileges(t *testing.T) {
+	r := newRig(t, "/bin/probe")
+	r.plan.Config.Process.NoNewPrivileges = true
+	r.plan.Annex.User = "web"
+	p := r.create().probe()
+	if p.field("NoNewPrivs") != "1" || p.field("Seccomp") != "2" {
+		t.Errorf("NoNewPrivs %s, Seccomp %s", p.field("NoNewPrivs"), p.field("Seccomp"))
+	}
 }
