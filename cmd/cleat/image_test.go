@@ -20,7 +20,6 @@ import (
 type shelf struct {
 	backend
 	list  []engine.Image
-	pull  engine.PullOptions
 	event []engine.PullEvent
 	calls []string
 	input string
