@@ -11,12 +11,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cleat-project/cleat/host"
-	"github.com/cleat-project/cleat/state"
 )
+
+// defaultRoot is that of package state, which front ends do not import.
+const defaultRoot = "/var/lib/cleat"
 
 // hostOptions says which embedded host the global options mean.
 func (c *cli) hostOptions() host.Options {
-	return host.Options{Root: cmp.Or(c.root, state.DefaultRoot), RunRoot: c.runRoot}
+	return host.Options{Root: cmp.Or(c.root, defaultRoot), RunRoot: c.runRoot}
 }
 
 // enterHost runs this command again inside the embedded host, which it starts if

@@ -12,6 +12,7 @@ import (
 	"github.com/cleat-project/cleat/engine"
 	"github.com/cleat-project/cleat/host"
 	"github.com/cleat-project/cleat/spec"
+	"github.com/cleat-project/cleat/state"
 )
 
 // catalog is an engine with a container "web" and an image "img"; both have the
@@ -128,6 +129,13 @@ func TestCheck(t *testing.T) {
 	want(t, try(t, found("a"), "system", "check"), outcome{Out: "found: a: half made\n", Err: "hint: mend it with 'cleat system check --repair'\n", Code: 1})
 	want(t, try(t, found("a", "b"), "system", "check", "--repair"), outcome{Out: "repaired: a: half made\nrepaired: b: half made\n"})
 	want(t, try(t, found("a", "hopeless"), "system", "check", "--repair"), outcome{Out: "repaired: a: half made\nfound: hopeless: half made\n", Code: 1})
+}
+
+func TestDefaultRootIsThatOfTheState(t *testing.T) {
+	t.Parallel()
+	if defaultRoot != state.DefaultRoot {
+		t.Errorf("%s, want %s", defaultRoot, state.DefaultRoot)
+	}
 }
 
 func TestHostStatus(t *testing.T) {

@@ -34,7 +34,7 @@ func newRoot(c *cli, args []string) *cobra.Command {
 	}
 	root.SuggestionsMinimumDistance = 2
 	global := root.PersistentFlags()
-	global.StringVar(&c.root, "root", "", "Directory of images, containers and volumes (default \"/var/lib/cleat\")")
+	global.StringVar(&c.root, "root", "", "Directory of images, containers and volumes (default \""+defaultRoot+"\")")
 	global.StringVar(&c.runRoot, "runroot", "", "Directory of sockets and locks (default \"/run/cleat\")")
 	global.Bool("help", false, "Print usage")
 	_ = global.MarkHidden("help") // exists: it is defined one line above
