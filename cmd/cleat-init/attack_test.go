@@ -61,7 +61,7 @@ func allCaps() *specs.LinuxCapabilities {
 func TestSetupIsProtected(t *testing.T) { // CVE-2016-9962, CVE-2019-5736
 	r := newRig(t, "probe", "exit", "0")
 	r.plan.Annex.User = "web"
-	r.notify.hold = make(chan struct{})
+	release := r.notify.holdBarriers()
 	r.create()
 	done := make(chan started)
 	go func() { done <- r.start() }()
@@ -87,7 +87,7 @@ func TestSetupIsProtected(t *testing.T) { // CVE-2016-9962, CVE-2019-5736
 	if err := unix.Stat(proc+"/environ", &st); err != nil || st.Uid != 0 {
 		t.Errorf("the process is dumpable: its files are of user %d, %v", st.Uid, err)
 	}
-	close(r.notify.hold)
+	release()
 	if s := <-done; s.code == 0 {
 		r.wait(s)
 	}

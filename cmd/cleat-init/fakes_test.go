@@ -210,6 +210,15 @@ func (n *notifySocket) serve(conn *net.UnixConn) {
 	}
 }
 
+// holdBarriers makes barriers wait until release is called.
+func (n *notifySocket) holdBarriers() (release func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	hold := make(chan struct{})
+	n.hold = hold
+	return func() { close(hold) }
+}
+
 func (n *notifySocket) reset() {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -16,7 +16,7 @@ import (
 // that the service is ready once the payload runs; the payload not before.
 func TestNotifyProtocol(t *testing.T) {
 	r := newRig(t, "/bin/sh", "-c", "true").create()
-	r.notify.hold = make(chan struct{})
+	release := r.notify.holdBarriers()
 	done := make(chan started)
 	go func() { done <- r.start() }()
 	for _, want := range []string{"MAINPID=", "BARRIER=1"} {
@@ -29,7 +29,7 @@ func TestNotifyProtocol(t *testing.T) {
 	if err != nil || strings.Contains(exe, "busybox") || strings.HasSuffix(exe, "/bin/sh") {
 		t.Errorf("before the barrier is down the main process runs %s (%v)", exe, err)
 	}
-	close(r.notify.hold)
+	release()
 	s := <-done
 	if s.code != 0 {
 		t.Fatal(s.stderr)
@@ -50,7 +50,7 @@ func TestNotifyProtocol(t *testing.T) {
 // A start that dies takes the second stage with it.
 func TestParentDies(t *testing.T) {
 	r := newRig(t, "probe", "sleep").create()
-	r.notify.hold = make(chan struct{})
+	release := r.notify.holdBarriers()
 	cmd := r.command("start", r.id)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -69,5 +69,5 @@ func TestParentDies(t *testing.T) {
 	if code := exitCode(ws); code != sandbox.ExitFailed {
 		t.Errorf("the second stage ended with %d", code)
 	}
-	close(r.notify.hold)
+	release()
 }
