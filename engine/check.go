@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/cleat-project/cleat/internal/fsx"
 	"github.com/cleat-project/cleat/journal/stdio"
 	"github.com/cleat-project/cleat/spec"
 	"github.com/cleat-project/cleat/supervisor"
@@ -138,7 +139,11 @@ func (e *Engine) checkUnitFiles(ctx context.Context, repair bool) ([]Finding, er
 		}
 		found = append(found, f)
 	}
-	return found, nil
+	half, err := fsx.SweepTemp(supervisor.UnitDir, repair)
+	for _, path := range half {
+		found = append(found, Finding{path, "half-written file", repair})
+	}
+	return found, err
 }
 
 // checkContainers finds containers that cannot be started: they are reported,

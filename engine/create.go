@@ -64,7 +64,7 @@ func (e *Engine) Create(ctx context.Context, opt CreateOptions) (_ Container, er
 	defer lock.Release()
 	var u undo.Stack
 	defer u.OnError(ctx, &err)
-	if err := e.prepareMounts(&c, &u); err != nil {
+	if err := e.prepareMounts(ctx, &c, &u); err != nil {
 		return Container{}, err
 	}
 	if err := e.store(ctx, &c, opt, img); err != nil {
@@ -240,12 +240,12 @@ func (e *Engine) takeVolumes(c *spec.Container, from []string) error {
 
 // prepareMounts makes the volumes and bind sources that c needs, and pushes to
 // u how to remove those that were not there.
-func (e *Engine) prepareMounts(c *spec.Container, u *undo.Stack) error {
+func (e *Engine) prepareMounts(ctx context.Context, c *spec.Container, u *undo.Stack) error {
 	for i := range c.Mounts {
 		m := &c.Mounts[i]
 		switch m.Type {
 		case spec.MountVolume:
-			if err := e.prepareVolume(m, u); err != nil {
+			if err := e.prepareVolume(ctx, c.ID, m, u); err != nil {
 				return err
 			}
 		case spec.MountBind:
@@ -261,7 +261,7 @@ func (e *Engine) prepareMounts(c *spec.Container, u *undo.Stack) error {
 	return nil
 }
 
-func (e *Engine) prepareVolume(m *spec.Mount, u *undo.Stack) error {
+func (e *Engine) prepareVolume(ctx context.Context, id string, m *spec.Mount, u *undo.Stack) error {
 	if m.Source == "" {
 		m.Source, m.Anonymous = newID(), true
 	}
@@ -270,12 +270,16 @@ func (e *Engine) prepareVolume(m *spec.Mount, u *undo.Stack) error {
 			return err
 		}
 	}
-	made, err := e.state.EnsureVolume(state.Volume{Name: m.Source, Created: time.Now().UTC(), Anonymous: m.Anonymous})
+	v := state.Volume{Name: m.Source, Created: time.Now().UTC(), Anonymous: m.Anonymous}
+	if m.Anonymous {
+		v.Owner = id
+	}
+	made, err := e.state.EnsureVolume(ctx, v)
 	if err != nil {
 		return err
 	}
 	if made {
-		u.Push("remove volume "+m.Source, func(context.Context) error { return e.state.RemoveVolume(m.Source) })
+		u.Push("remove volume "+m.Source, func(ctx context.Context) error { return e.state.RemoveVolume(ctx, m.Source) })
 	}
 	return nil
 }

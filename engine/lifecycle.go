@@ -125,7 +125,21 @@ func (e *Engine) startBoot(ctx context.Context, conn *supervisor.Conn, unit unit
 	if err := conn.Enable(ctx, unit.Name); err != nil {
 		return err
 	}
+	if err := refresh(ctx, conn, unit.Name); err != nil {
+		return err
+	}
 	return conn.Start(ctx, unit.Name)
+}
+
+// refresh makes systemd read a unit file again that it has read before. It
+// keeps a unit as it was read for as long as another one, such as
+// multi-user.target after a boot, refers to it.
+func refresh(ctx context.Context, conn *supervisor.Conn, name string) error {
+	props, err := conn.Properties(ctx, name)
+	if err != nil || !props.NeedReload {
+		return err
+	}
+	return conn.Reload(ctx)
 }
 
 // explainStart replaces systemd's "job failed" by what the start helper said.
@@ -358,11 +372,17 @@ func (e *Engine) remove(ctx context.Context, c spec.Container, opt RemoveOptions
 			return err
 		}
 	}
+	withVolumes := opt.Volumes || c.AutoRemove
+	if !withVolumes {
+		if err := e.state.KeepAnonymousVolumes(c); err != nil {
+			return err
+		}
+	}
 	if err := e.state.Remove(c); err != nil {
 		return err
 	}
-	if opt.Volumes || c.AutoRemove {
-		if err := e.state.RemoveAnonymousVolumes(c); err != nil {
+	if withVolumes {
+		if err := e.state.RemoveAnonymousVolumes(ctx, c); err != nil {
 			return err
 		}
 	}
@@ -383,5 +403,8 @@ func (e *Engine) removeUnit(ctx context.Context, c spec.Container) error {
 	if err := conn.Disable(ctx, c.UnitName()); err != nil && !isNotFound(err) {
 		return err
 	}
-	return conn.RemoveUnitFile(ctx, c.UnitName())
+	if err := conn.RemoveUnitFile(ctx, c.UnitName()); err != nil {
+		return err
+	}
+	return refresh(ctx, conn, c.UnitName())
 }

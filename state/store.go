@@ -90,6 +90,9 @@ func (s *Store) Lock(ctx context.Context, id string) (*fsx.Lock, error) {
 	return fsx.Acquire(ctx, s.lockPath(id))
 }
 
+// namesLock is the lock file of all names.
+const namesLock = "names"
+
 func (s *Store) lockPath(id string) string { return filepath.Join(s.locks(), id) }
 
 // Create writes a new container with the given further files (its start plan)
@@ -167,7 +170,7 @@ func (s *Store) claim(ctx context.Context, name, id string, durable bool) error 
 // find the same dangling name, and the slower one must not remove what the
 // faster one has put there: hence the lock.
 func (s *Store) dropDangling(ctx context.Context, name string) error {
-	lock, err := fsx.Acquire(ctx, filepath.Join(s.locks(), "names"))
+	lock, err := fsx.Acquire(ctx, filepath.Join(s.locks(), namesLock))
 	if err != nil {
 		return err
 	}

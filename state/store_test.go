@@ -209,7 +209,7 @@ func TestExitIsAnnounced(t *testing.T) {
 func TestAnonymousVolumesGoWithTheirContainer(t *testing.T) {
 	s := newStore(t)
 	for _, v := range []state.Volume{{Name: "anon", Anonymous: true}, {Name: "shared", Anonymous: true}, {Name: "named"}} {
-		if _, err := s.EnsureVolume(v); err != nil {
+		if _, err := s.EnsureVolume(t.Context(), v); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -224,7 +224,7 @@ func TestAnonymousVolumesGoWithTheirContainer(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := s.RemoveAnonymousVolumes(c); err != nil {
+	if err := s.RemoveAnonymousVolumes(t.Context(), c); err != nil {
 		t.Fatal(err)
 	}
 	var left []string

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -18,6 +19,10 @@ type Volume struct {
 	Created   time.Time
 	Labels    map[string]string `json:",omitempty"`
 	Anonymous bool              `json:",omitempty"` // made for one container, removed with it
+
+	// Owner is the id of the container that an anonymous volume is to be removed
+	// with; "" once that was removed without its volumes, as users may do.
+	Owner string `json:",omitempty"`
 }
 
 const (
@@ -32,10 +37,28 @@ func (s *Store) VolumeDir(name string) string {
 
 func (s *Store) volumes() string { return filepath.Join(s.root, "volumes") }
 
+func (s *Store) volumeLockPath(name string) string { return s.lockPath(volumeLockPrefix + name) }
+
+const volumeLockPrefix = "volume-"
+
+// unlockVolume releases the lock under which a volume is made and removed.
+func (s *Store) unlockVolume(name string, lock *fsx.Lock) {
+	_ = os.Remove(s.volumeLockPath(name)) // at worst it stays until it is swept
+	lock.Release()
+}
+
 // EnsureVolume makes volume v unless one of its name exists, and reports
 // whether it made it. Its record is written last and is what makes it exist.
-func (s *Store) EnsureVolume(v Volume) (made bool, err error) {
+func (s *Store) EnsureVolume(ctx context.Context, v Volume) (made bool, err error) {
 	dir := filepath.Join(s.volumes(), v.Name)
+	if fsx.Exists(filepath.Join(dir, volumeFile)) {
+		return false, nil
+	}
+	lock, err := fsx.Acquire(ctx, s.volumeLockPath(v.Name))
+	if err != nil {
+		return false, err
+	}
+	defer s.unlockVolume(v.Name, lock)
 	if fsx.Exists(filepath.Join(dir, volumeFile)) {
 		return false, nil
 	}
@@ -47,14 +70,18 @@ func (s *Store) EnsureVolume(v Volume) (made bool, err error) {
 			return false, fmt.Errorf("create volume %q: %w", v.Name, err)
 		}
 	}
+	if err := s.saveVolume(v); err != nil {
+		return false, fmt.Errorf("create volume %q: %w", v.Name, err)
+	}
+	return true, nil
+}
+
+func (s *Store) saveVolume(v Volume) error {
 	write := fsx.WriteFile
 	if v.Anonymous {
 		write = fsx.WriteFileVolatile
 	}
-	if err := writeJSON(filepath.Join(dir, volumeFile), v, write); err != nil {
-		return false, fmt.Errorf("create volume %q: %w", v.Name, err)
-	}
-	return true, nil
+	return writeJSON(filepath.Join(s.volumes(), v.Name, volumeFile), v, write)
 }
 
 // LoadVolume returns volume name, spec.ErrNotFound if there is none.
@@ -69,7 +96,17 @@ func (s *Store) LoadVolume(name string) (Volume, error) {
 
 // RemoveVolume deletes volume name with its files; one that is gone already is
 // no error. Its record goes first, so a killed removal leaves no half volume.
-func (s *Store) RemoveVolume(name string) error {
+func (s *Store) RemoveVolume(ctx context.Context, name string) error {
+	lock, err := fsx.Acquire(ctx, s.volumeLockPath(name))
+	if err != nil {
+		return err
+	}
+	defer s.unlockVolume(name, lock)
+	return s.deleteVolume(name)
+}
+
+// deleteVolume is RemoveVolume for who holds the lock.
+func (s *Store) deleteVolume(name string) error {
 	dir := filepath.Join(s.volumes(), name)
 	if err := os.Remove(filepath.Join(dir, volumeFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove volume %q: %w", name, err)
@@ -80,9 +117,31 @@ func (s *Store) RemoveVolume(name string) error {
 	return nil
 }
 
+// KeepAnonymousVolumes makes the volumes that were made for c survive it. It is
+// called before c is removed without them.
+func (s *Store) KeepAnonymousVolumes(c spec.Container) error {
+	for _, m := range c.Mounts {
+		if m.Type != spec.MountVolume || !m.Anonymous {
+			continue
+		}
+		v, err := s.LoadVolume(m.Source)
+		if errors.Is(err, spec.ErrNotFound) || err == nil && v.Owner == "" {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		v.Owner = ""
+		if err := s.saveVolume(v); err != nil {
+			return fmt.Errorf("keep volume %q: %w", v.Name, err)
+		}
+	}
+	return nil
+}
+
 // RemoveAnonymousVolumes deletes the volumes that were made for c alone and
 // that no other container has taken over (--volumes-from).
-func (s *Store) RemoveAnonymousVolumes(c spec.Container) error {
+func (s *Store) RemoveAnonymousVolumes(ctx context.Context, c spec.Container) error {
 	var errs error
 	var inUse map[string]bool
 	for _, m := range c.Mounts {
@@ -96,7 +155,7 @@ func (s *Store) RemoveAnonymousVolumes(c spec.Container) error {
 			}
 		}
 		if !inUse[m.Source] {
-			errs = errors.Join(errs, s.RemoveVolume(m.Source))
+			errs = errors.Join(errs, s.RemoveVolume(ctx, m.Source))
 		}
 	}
 	return errs

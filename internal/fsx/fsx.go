@@ -9,14 +9,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
-
-// tempPrefix starts the name of every temporary file that WriteFile makes. A
-// process that is killed leaves one behind; Sweep removes it.
-const tempPrefix = ".cleat-tmp-"
 
 // WriteFile replaces the file at path with data. After a crash a reader sees
 // the whole old or the whole new content, never a mix, and once WriteFile has
@@ -35,34 +30,6 @@ func WriteFileVolatile(path string, data []byte, perm os.FileMode) error {
 	return write(path, data, perm, false)
 }
 
-func write(path string, data []byte, perm os.FileMode, durable bool) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), tempPrefix+"*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			_ = f.Close()
-			_ = os.Remove(f.Name()) // best effort; Sweep removes what a kill leaves
-		}
-	}()
-	if _, err = f.Write(data); err != nil {
-		return err
-	}
-	if err = f.Chmod(perm); err != nil {
-		return err
-	}
-	if durable {
-		if err = f.Sync(); err != nil {
-			return err
-		}
-	}
-	if err = f.Close(); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
-}
-
 // SyncDir flushes the entries of directory dir to disk, so that files created,
 // renamed or removed in it stay so after a power cut.
 func SyncDir(dir string) (err error) {
@@ -77,16 +44,12 @@ func SyncDir(dir string) (err error) {
 	return nil
 }
 
-// IsTemp reports whether name, the last element of a path, is that of a
-// temporary file of WriteFile.
-func IsTemp(name string) bool { return strings.HasPrefix(name, tempPrefix) }
-
 // Lock is an exclusive lock on a file, see flock(2).
 type Lock struct{ f *os.File }
 
 // Acquire takes the exclusive flock(2) on path, creating an empty file if need
-// be, and waits until ctx is done. The file is never removed: a second process
-// could otherwise lock the old inode while a third locks the new one.
+// be, and waits until ctx is done. Only who holds the lock may remove the file:
+// those who wait for it then notice, and lock the new one.
 //
 // The kernel drops the lock when the process dies, so there are no stale locks.
 func Acquire(ctx context.Context, path string) (*Lock, error) {
@@ -94,6 +57,17 @@ func Acquire(ctx context.Context, path string) (*Lock, error) {
 	if !errors.Is(err, ErrLocked) {
 		return l, err
 	}
+	for {
+		l, err := wait(ctx, path)
+		if err != nil || l.isAt(path) {
+			return l, err
+		}
+		l.Release()
+	}
+}
+
+// wait is Acquire but for the look at what it has got.
+func wait(ctx context.Context, path string) (*Lock, error) {
 	f, err := openLock(path)
 	if err != nil {
 		return nil, err
@@ -110,7 +84,7 @@ func Acquire(ctx context.Context, path string) (*Lock, error) {
 		}
 		return &Lock{f}, nil
 	case <-ctx.Done():
-		go func() { <-done; _ = f.Close() }()
+		go func() { _ = errors.Join(<-done, f.Close()) }()
 		return nil, fmt.Errorf("wait for lock %s: %w", path, context.Cause(ctx))
 	}
 }
@@ -121,6 +95,16 @@ var ErrLocked = errors.New("locked by another process")
 // TryAcquire takes the lock of Acquire if it is free, and returns ErrLocked if
 // it is not.
 func TryAcquire(path string) (*Lock, error) {
+	for {
+		l, err := try(path)
+		if err != nil || l.isAt(path) {
+			return l, err
+		}
+		l.Release()
+	}
+}
+
+func try(path string) (*Lock, error) {
 	f, err := openLock(path)
 	if err != nil {
 		return nil, err
@@ -140,6 +124,13 @@ func (l *Lock) Release() {
 	if l != nil {
 		_ = l.f.Close() // closing drops the flock; nothing was written
 	}
+}
+
+// isAt reports whether the locked file is still the one at path.
+func (l *Lock) isAt(path string) bool {
+	var held, there unix.Stat_t
+	return unix.Fstat(int(l.f.Fd()), &held) == nil && unix.Lstat(path, &there) == nil &&
+		held.Dev == there.Dev && held.Ino == there.Ino
 }
 
 func openLock(path string) (*os.File, error) {
