@@ -19,16 +19,16 @@ const (
 // the tree has this one alone: to define the flags of all of them takes longer
 // than most verbs do.
 func newRoot(c *cli, args []string) *cobra.Command {
+	var showVersion bool
 	root := &cobra.Command{
 		Use:               "cleat [OPTIONS] COMMAND [ARG...]",
 		Short:             "Containers as systemd services",
-		Version:           version,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
 		TraverseChildren:  true,
 		Annotations:       map[string]string{placeKey: placeAnywhere},
 		Args:              cobra.ArbitraryArgs,
-		RunE:              unknownCommand,
+		RunE:              func(cmd *cobra.Command, args []string) error { return c.bare(cmd, args, showVersion) },
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return c.enter(cmd) },
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
@@ -38,8 +38,7 @@ func newRoot(c *cli, args []string) *cobra.Command {
 	global.StringVar(&c.runRoot, "runroot", "", "Directory of sockets and locks (default \"/run/cleat\")")
 	global.Bool("help", false, "Print usage")
 	_ = global.MarkHidden("help") // exists: it is defined one line above
-	root.Flags().BoolP("version", "v", false, "Print version information and quit")
-	root.SetVersionTemplate("cleat version {{.Version}}\n")
+	root.Flags().BoolVarP(&showVersion, "version", "v", false, "Print version information and quit")
 	root.SetHelpFunc(help)
 	root.SetUsageFunc(func(*cobra.Command) error { return nil }) // report prints it
 	root.SetFlagErrorFunc(flagError)
@@ -53,6 +52,15 @@ func newRoot(c *cli, args []string) *cobra.Command {
 		root.AddCommand(v.build(c, words))
 	}
 	return root
+}
+
+// bare is "cleat" without a verb.
+func (c *cli) bare(cmd *cobra.Command, args []string, showVersion bool) error {
+	if showVersion { // cobra's own way is a template, which takes its time
+		fmt.Fprintf(c.out, "cleat version %s\n", version)
+		return nil
+	}
+	return unknownCommand(cmd, args)
 }
 
 // verb is a command that is not built yet. It has either make, or members.
