@@ -21,6 +21,9 @@ func (s *Store) Sweep(ctx context.Context) (bool, error) {
 	if !fsx.Exists(s.path()) {
 		return true, nil
 	}
+	if err := s.init(); err != nil { // a kill may have interrupted it
+		return false, err
+	}
 	err := s.collect(ctx, true)
 	if errors.Is(err, errHeld) {
 		return false, nil
@@ -49,43 +52,40 @@ func (s *Store) collectPending(ctx context.Context) error {
 // collect deletes the garbage. Complete rests of this boot, which a repeated pull
 // can use, count as such only after a day, or if all is set.
 func (s *Store) collect(ctx context.Context, all bool) error {
-	trash, err := s.choose(ctx, all)
-	if err != nil {
+	c := &collector{store: s, all: all}
+	if err := s.choose(ctx, c); err != nil {
 		return err
 	}
 	var errs []error
-	for _, path := range trash { // another collector may be at the same directories
+	for _, path := range c.trash { // another collector may be at the same directories
 		errs = append(errs, os.RemoveAll(path))
 	}
 	return errors.Join(errs...)
 }
 
-// choose makes garbage unreachable while nobody else holds the store. It returns
-// the directories that take long to delete and that no lock is needed for.
-func (s *Store) choose(ctx context.Context, all bool) ([]string, error) {
+// choose makes garbage unreachable while nobody else holds the store. What takes
+// long to delete, and needs no lock for it, is in c.trash then.
+func (s *Store) choose(ctx context.Context, c *collector) error {
 	hold, err := s.holdAlone()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer hold.Release()
 	lock, err := fsx.Acquire(ctx, s.path("lock"))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer lock.Release()
-	live, err := s.live(ctx)
-	if err != nil {
-		return nil, err
+	if c.live, err = s.live(ctx); err != nil {
+		return err
 	}
-	boot, err := bootID()
-	if err != nil {
-		return nil, err
+	if c.boot, err = bootID(); err != nil {
+		return err
 	}
-	c := &collector{store: s, live: live, all: all, boot: boot}
-	if err := c.run(); err != nil {
-		return nil, err
+	if err := c.run(); err != nil || c.dry {
+		return err
 	}
-	return c.trash, os.RemoveAll(s.pendingPath())
+	return os.RemoveAll(s.pendingPath())
 }
 
 // live returns the digests of all blobs and layers that are needed.
@@ -150,6 +150,7 @@ type collector struct {
 	store *Store
 	live  map[string]bool // hex digits of digests
 	all   bool
+	dry   bool // nothing is touched, all that is garbage goes to trash
 	boot  string
 	trash []string // directories that nothing leads to any more
 }
@@ -188,8 +189,16 @@ func (c *collector) deleteFiles(dir string, dead func(name string) bool) error {
 		if !dead(name) {
 			return nil
 		}
-		return os.Remove(filepath.Join(dir, name))
+		return c.remove(filepath.Join(dir, name))
 	})
+}
+
+func (c *collector) remove(path string) error {
+	if c.dry {
+		c.trash = append(c.trash, path)
+		return nil
+	}
+	return os.RemoveAll(path)
 }
 
 // keepTime is how long a complete rest of a failed pull waits for the next one.
@@ -208,7 +217,7 @@ func (c *collector) stale(path string) bool {
 func (c *collector) staged(name string) error {
 	dir := c.store.path("staging", name)
 	if name != c.boot {
-		return os.RemoveAll(dir)
+		return c.remove(dir)
 	}
 	return c.deleteFiles(dir, func(blob string) bool { return c.stale(filepath.Join(dir, blob)) })
 }
@@ -222,7 +231,7 @@ func (c *collector) layer(name string) error {
 		c.live[digits] = true // so that its size is kept
 		return nil
 	}
-	if strings.HasPrefix(name, tempPrefix) {
+	if c.dry || strings.HasPrefix(name, tempPrefix) {
 		c.trash = append(c.trash, path)
 		return nil
 	}

@@ -34,6 +34,7 @@ type Options struct {
 	UserAgent string        // "" means "cleat"
 	RetryWait time.Duration // before the first repeated attempt, doubled each time; 0 means 250 ms
 	Attempts  int           // without any progress before a download is given up; 0 means 6
+	StallTime time.Duration // for which a server may send nothing of a blob; 0 means a minute
 }
 
 // Host says how one registry is spoken to. The zero value means TLS, checked,
@@ -65,6 +66,9 @@ func New(opt Options) *Client {
 	}
 	if opt.Attempts == 0 {
 		opt.Attempts = 6
+	}
+	if opt.StallTime == 0 {
+		opt.StallTime = time.Minute
 	}
 	return &Client{opt: opt, transports: map[string]*http.Transport{}}
 }

@@ -17,15 +17,11 @@ import (
 	"github.com/cleat-project/cleat/spec"
 )
 
-const (
-	copyBytes = 128 << 10
+const copyBytes = 128 << 10
 
-	// stallTime is how long a server may send nothing before the connection is
-	// given up and the rest asked for again.
-	stallTime = time.Minute
-)
-
-var errStalled = errors.New("the server has sent nothing for a minute")
+// errStalled ends a connection on which nothing comes any more; the rest is asked
+// for anew.
+var errStalled = errors.New("the server sends nothing any more")
 
 // download is a blob on its way to a file, which can be read while it grows, so
 // that the network never waits for the unpacking.
@@ -99,7 +95,7 @@ func (d *download) Read(p []byte) (int, error) {
 func (p *pull) fetch(ctx context.Context, blob image.Descriptor, d *download) error {
 	for idle := 1; ; idle++ {
 		before := d.blob.Size()
-		err := p.fromAny(ctx, func(s *session) error { return s.fetchRest(ctx, blob, d) })
+		err := p.fromAny(ctx, func(s *session) error { return s.fetchRest(ctx, blob, d, p.client.opt.StallTime) })
 		if err == nil {
 			return d.blob.Verify(blob.Digest, blob.Size)
 		}
@@ -113,7 +109,7 @@ func (p *pull) fetch(ctx context.Context, blob image.Descriptor, d *download) er
 }
 
 // fetchRest makes one request for what is missing of the blob.
-func (s *session) fetchRest(ctx context.Context, blob image.Descriptor, d *download) error {
+func (s *session) fetchRest(ctx context.Context, blob image.Descriptor, d *download, stall time.Duration) error {
 	have := d.blob.Size()
 	if have >= blob.Size && have > 0 {
 		return nil
@@ -136,7 +132,7 @@ func (s *session) fetchRest(ctx context.Context, blob image.Descriptor, d *downl
 	if err != nil {
 		return err
 	}
-	body := &watched{r: resp.Body, timer: time.AfterFunc(stallTime, func() { cancel(errStalled) })}
+	body := &watched{r: resp.Body, stall: stall, timer: time.AfterFunc(stall, func() { cancel(errStalled) })}
 	defer body.timer.Stop()
 	if _, err := io.CopyN(io.Discard, body, skip); err != nil {
 		return stalled(ctx, err)
@@ -176,12 +172,13 @@ func stalled(ctx context.Context, err error) error {
 // watched is a body whose timer is set back by each byte that comes.
 type watched struct {
 	r     io.Reader
+	stall time.Duration
 	timer *time.Timer
 }
 
 // Read implements io.Reader.
 func (w *watched) Read(p []byte) (int, error) {
 	n, err := w.r.Read(p)
-	w.timer.Reset(stallTime)
+	w.timer.Reset(w.stall)
 	return n, err
 }

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -33,6 +34,9 @@ func (e *Error) Unwrap() []error { return []error{e.class, e.cause} }
 func explain(err error, ref image.Reference, host string) error {
 	if err == nil || hasClass(err) || isStorage(err) || errors.Is(err, context.Canceled) {
 		return err
+	}
+	if bad, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return &Error{fmt.Sprintf("registry %s shows a certificate that is not trusted: %v; its authority belongs into /etc/docker/certs.d/%s/ca.crt", host, bad.Err, host), spec.ErrUnavail, err}
 	}
 	answer, ok := errors.AsType[*transport.Error](err)
 	if !ok {
@@ -97,6 +101,9 @@ func oneLine(s string) string {
 
 // isTemporary reports whether the same request may succeed when repeated.
 func isTemporary(err error) bool {
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok || errors.Is(err, http.ErrSchemeMismatch) {
+		return false
+	}
 	if answer, ok := errors.AsType[*transport.Error](err); ok {
 		switch answer.StatusCode {
 		case http.StatusRequestTimeout, http.StatusTooManyRequests, http.StatusInternalServerError,

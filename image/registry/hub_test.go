@@ -233,10 +233,12 @@ func answer(w http.ResponseWriter, status int, code, message string) {
 	_ = json.NewEncoder(w).Encode(map[string]any{"errors": []any{map[string]string{"code": code, "message": message}}})
 }
 
-// cutWriter closes the connection after some bytes of the body.
+// cutWriter closes the connection after some bytes of the body, or only sends
+// nothing any more until silent is closed.
 type cutWriter struct {
 	http.ResponseWriter
-	left int
+	left   int
+	silent <-chan struct{}
 }
 
 func (w *cutWriter) Write(p []byte) (int, error) {
@@ -245,6 +247,11 @@ func (w *cutWriter) Write(p []byte) (int, error) {
 		return w.ResponseWriter.Write(p)
 	}
 	_, _ = w.ResponseWriter.Write(p[:w.left])
+	if w.silent != nil {
+		_ = http.NewResponseController(w.ResponseWriter).Flush()
+		<-w.silent
+		return 0, errors.New("silent")
+	}
 	conn, buf, err := http.NewResponseController(w.ResponseWriter).Hijack()
 	if err != nil {
 		return 0, err

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -171,7 +172,7 @@ func TestPullSurvivesTransientFaults(t *testing.T) {
 		"connections cut in the middle are resumed": {func(h *hub) func(http.ResponseWriter, *http.Request) bool {
 			return func(w http.ResponseWriter, r *http.Request) bool {
 				if isBlob(r) {
-					h.inner.ServeHTTP(&cutWriter{w, 150_000}, r)
+					h.inner.ServeHTTP(&cutWriter{ResponseWriter: w, left: 150_000}, r)
 				}
 				return isBlob(r)
 			}
@@ -183,7 +184,7 @@ func TestPullSurvivesTransientFaults(t *testing.T) {
 					return false
 				}
 				r.Header.Del("Range")
-				h.inner.ServeHTTP(&cutWriter{w, 100_000 * int(n.Add(1))}, r)
+				h.inner.ServeHTTP(&cutWriter{ResponseWriter: w, left: 100_000 * int(n.Add(1))}, r)
 				return true
 			}
 		}, true},
@@ -197,7 +198,16 @@ func TestPullSurvivesTransientFaults(t *testing.T) {
 					answer(w, http.StatusRequestedRangeNotSatisfiable, "BLOB_UNKNOWN", "no ranges")
 					return true
 				}
-				h.inner.ServeHTTP(&cutWriter{w, 100_000 * int(n.Add(1))}, r)
+				h.inner.ServeHTTP(&cutWriter{ResponseWriter: w, left: 100_000 * int(n.Add(1))}, r)
+				return true
+			}
+		}, true},
+		"the server falls silent": {func(h *hub) func(http.ResponseWriter, *http.Request) bool {
+			return func(w http.ResponseWriter, r *http.Request) bool {
+				if !isBlob(r) || r.Header.Get("Range") != "" {
+					return false
+				}
+				h.inner.ServeHTTP(&cutWriter{ResponseWriter: w, left: 100_000, silent: r.Context().Done()}, r)
 				return true
 			}
 		}, true},
@@ -227,7 +237,8 @@ func TestPullSurvivesTransientFaults(t *testing.T) {
 			push(t, h.URL, "app", "latest", imagetest.New(t, nil, bigLayer(t, 1<<20, 1), bigLayer(t, 200_000, 2)))
 			h.misbehave(tt.fault(h))
 			s := newTarget(t)
-			if _, err := s.pull(t.Context(), newClient(t, nil), h.ref(t, "app")); err != nil {
+			c := newClientWith(t, registry.Options{ConfigDir: t.TempDir(), StallTime: 300 * time.Millisecond})
+			if _, err := s.pull(t.Context(), c, h.ref(t, "app")); err != nil {
 				t.Fatal(err)
 			}
 			if got := h.count("bytes="); (got > 0) != tt.ranges {
@@ -428,7 +439,7 @@ func TestMirrors(t *testing.T) {
 				return false
 			}
 			if r.Header.Get("Range") == "" {
-				mirror.inner.ServeHTTP(&cutWriter{w, 200_000}, r)
+				mirror.inner.ServeHTTP(&cutWriter{ResponseWriter: w, left: 200_000}, r)
 			} else {
 				answer(w, http.StatusNotFound, "BLOB_UNKNOWN", "gone")
 			}
