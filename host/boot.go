@@ -123,10 +123,7 @@ func mountEtc(p bootPlan) error {
 	if err != nil {
 		return err
 	}
-	missing := false
-	if id != "" && !fsx.Exists("/etc/machine-id") {
-		missing = true
-	}
+	missing := id != "" && !fsx.Exists("/etc/machine-id")
 	if !fsx.Exists("/etc/systemd") {
 		missing = true
 		if err := os.MkdirAll(filepath.Join(p.Dirs.Extra, "systemd"), 0o755); err != nil {

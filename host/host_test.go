@@ -3,6 +3,7 @@ package host_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -182,8 +183,8 @@ func TestEnterKeepsAWorkingDirectoryBelowRun(t *testing.T) {
 	testenv.NeedRoot(t)
 	root := newRoot(t)
 	startHost(t, host.Options{Root: root})
-	dir, err := os.MkdirTemp("/run", "cleat-host-test")
-	if err != nil {
+	dir := fmt.Sprintf("/run/cleat-host-test-%d", os.Getpid())
+	if err := os.Mkdir(dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cleat-project/cleat/host"
+	"github.com/cleat-project/cleat/internal/fsx"
 )
 
 // envRole makes the test binary play a program that uses package host; its
@@ -178,7 +180,7 @@ func snapshot() (string, error) {
 	}
 	for _, dir := range []string{"/dev", "/run", "/run/systemd", "/run/log", "/etc", "/etc/systemd", "/etc/systemd/system", "/var/log/journal"} {
 		entries, err := os.ReadDir(dir)
-		if err != nil && !os.IsNotExist(err) {
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return "", err
 		}
 		for _, e := range entries {
@@ -232,14 +234,17 @@ func leaks(ctx context.Context, args []string) (int, error) {
 	if before != during || before != after {
 		return 0, fmt.Errorf("the machine changed while the host ran:\n%s\nand after:\n%s", cmp.Diff(before, during), cmp.Diff(before, after))
 	}
-	if _, err := os.Stat(st.Cgroup); !os.IsNotExist(err) {
-		return 0, fmt.Errorf("cgroup %s is left: %v", st.Cgroup, err)
+	if fsx.Exists(st.Cgroup) {
+		return 0, fmt.Errorf("cgroup %s is left", st.Cgroup)
 	}
 	left, err := members(filepath.Base(st.Cgroup))
-	if err != nil || len(left) > 0 {
-		return 0, fmt.Errorf("processes are left: %v, %v", left, err)
+	if err != nil {
+		return 0, err
 	}
-	if _, err := os.Stat("/proc/" + strconv.Itoa(st.PID)); err == nil {
+	if len(left) > 0 {
+		return 0, fmt.Errorf("processes are left: %v", left)
+	}
+	if fsx.Exists("/proc/" + strconv.Itoa(st.PID)) {
 		return 0, fmt.Errorf("PID 1 of the host, %d, is left", st.PID)
 	}
 	return 0, nil

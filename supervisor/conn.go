@@ -19,6 +19,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/godbus/dbus/v5"
+
 	"github.com/cleat-project/cleat/spec"
 )
 
@@ -114,7 +116,7 @@ func (c *Conn) live(ctx context.Context) (*link, error) {
 	if c.link.alive() {
 		return c.link, nil
 	}
-	l, err := c.redial(ctx)
+	l, err := c.dial(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -122,22 +124,26 @@ func (c *Conn) live(ctx context.Context) (*link, error) {
 	return l, nil
 }
 
-// redial dials until it succeeds. While PID 1 re-executes itself its socket is
-// gone for a moment and nothing announces its return, hence the retries.
-func (c *Conn) redial(ctx context.Context) (*link, error) {
-	ctx, cancel := context.WithTimeout(ctx, reconnectFor)
-	defer cancel()
-	for wait := time.Millisecond; ; wait = min(2*wait, 250*time.Millisecond) {
-		l, err := c.dial(ctx)
-		if err == nil || !errors.Is(err, ErrNoSystemd) {
-			return l, err
+// retry calls do until it has reached PID 1 or reconnectFor has passed. While
+// PID 1 re-executes itself its socket is gone, or ends before it has answered,
+// and nothing announces its return; hence the pauses.
+func (c *Conn) retry(ctx context.Context, do func() error) error {
+	limit := time.NewTimer(reconnectFor)
+	defer limit.Stop()
+	for pause := time.Millisecond; ; pause = min(2*pause, 250*time.Millisecond) {
+		err := do()
+		away := errors.Is(err, errUnsent) || errors.Is(err, ErrNoSystemd)
+		if !away || errors.Is(err, spec.ErrDenied) || errors.Is(err, errClosed) {
+			return err
 		}
-		retry := time.NewTimer(wait)
+		again := time.NewTimer(pause)
 		select {
-		case <-retry.C:
+		case <-again.C:
+		case <-limit.C:
+			return err
 		case <-ctx.Done():
-			retry.Stop()
-			return nil, err
+			again.Stop()
+			return err
 		}
 	}
 }
@@ -147,19 +153,29 @@ func (c *Conn) call(ctx context.Context, method string, args ...any) ([]any, err
 	return c.callOn(ctx, managerPath, managerInterface, method, args...)
 }
 
-// callOn makes one method call. A link that turns out to be broken before the
-// call left this process is replaced; a call that may have reached PID 1 is
-// never repeated.
-func (c *Conn) callOn(ctx context.Context, path objectPath, iface, method string, args ...any) ([]any, error) {
-	for {
+// callOn makes one method call. One that failed before it left this process is
+// tried again; one that may have reached PID 1 never is.
+func (c *Conn) callOn(ctx context.Context, path objectPath, iface, method string, args ...any) (body []any, err error) {
+	err = c.retry(ctx, func() error {
 		l, err := c.live(ctx)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		body, err := l.call(ctx, path, iface, method, args...)
-		if errors.Is(err, errUnsent) && ctx.Err() == nil {
-			continue
+		body, err = l.call(ctx, path, iface, method, args...)
+		return err
+	})
+	return body, err
+}
+
+// subscribe begins to collect signals on a working link.
+func (c *Conn) subscribe(ctx context.Context, want func(*dbus.Message) bool) (sub *subscription, err error) {
+	err = c.retry(ctx, func() error {
+		l, err := c.live(ctx)
+		if err != nil {
+			return err
 		}
-		return body, err
-	}
+		sub = l.subscribe(want)
+		return nil
+	})
+	return sub, err
 }

@@ -23,6 +23,9 @@ func (c *Conn) WriteUnitFile(_ context.Context, name, text string) error {
 	if err := os.MkdirAll(c.unitDir, 0o755); err != nil {
 		return fmt.Errorf("write unit file %s: %w", path, err)
 	}
+	if old, err := os.ReadFile(path); err == nil && string(old) == text {
+		return nil // a new file would ask for a daemon-reload
+	}
 	if err := fsx.WriteFile(path, []byte(text), 0o644); err != nil {
 		return fmt.Errorf("write unit file %s: %w", path, err)
 	}

@@ -103,24 +103,26 @@ func (c *Conn) finish(job *Job, err error) func(context.Context) error {
 // enqueue calls a method that makes a job. It listens for the end of jobs
 // first, as a job may end before the reply to the call is read.
 func (c *Conn) enqueue(ctx context.Context, kind, unit, method string, args ...any) (*Job, error) {
-	for {
+	job := &Job{Unit: unit, kind: kind, conn: c}
+	err := c.retry(ctx, func() error {
 		l, err := c.live(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("%s %s: %w", kind, unit, err)
+			return err
 		}
-		job := &Job{Unit: unit, kind: kind, conn: c, sub: l.subscribe(jobRemoved(unit))}
+		job.sub = l.subscribe(jobRemoved(unit))
 		body, err := l.call(ctx, managerPath, managerInterface, method, args...)
 		if err == nil {
 			err = dbus.Store(body, &job.path)
 		}
-		if err == nil {
-			return job, nil
+		if err != nil {
+			job.Forget()
 		}
-		job.Forget()
-		if !errors.Is(err, errUnsent) || ctx.Err() != nil {
-			return nil, fmt.Errorf("%s %s: %w", kind, unit, err)
-		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w", kind, unit, err)
 	}
+	return job, nil
 }
 
 // jobRemoved selects the ends of unit's jobs: JobRemoved(id, job, unit, result).
@@ -168,15 +170,14 @@ func (j *Job) Wait(ctx context.Context) error {
 // resume listens on a new link after PID 1 re-executed itself; jobs and their
 // numbers outlive that. It reports whether the job ended meanwhile.
 func (j *Job) resume(ctx context.Context) (gone bool, err error) {
-	l, err := j.conn.live(ctx)
+	sub, err := j.conn.subscribe(ctx, jobRemoved(j.Unit))
 	if err != nil {
 		return false, err
 	}
 	j.sub.cancel()
-	j.sub = l.subscribe(jobRemoved(j.Unit))
-	_, err = l.call(ctx, j.path, propertiesInterface, "Get", "org.freedesktop.systemd1.Job", "State")
-	var refused *BusError
-	if errors.As(err, &refused) {
+	j.sub = sub
+	_, err = j.conn.callOn(ctx, j.path, propertiesInterface, "Get", "org.freedesktop.systemd1.Job", "State")
+	if _, refused := errors.AsType[*BusError](err); refused {
 		return true, nil
 	}
 	return false, err

@@ -59,7 +59,7 @@ func dialPrivate(ctx context.Context, path string) (*link, error) {
 	l := newLink(nc)
 	if err := l.startAuth(); err != nil {
 		l.close(err)
-		return nil, fmt.Errorf("authenticate on %s: %w", path, err)
+		return nil, fmt.Errorf("authenticate on %s: %w: %w", path, errUnsent, err)
 	}
 	go l.read()
 	return l, nil
@@ -174,7 +174,7 @@ func (l *link) broken() error {
 	if errors.Is(l.err, errClosed) || errors.Is(l.err, spec.ErrDenied) {
 		return l.err
 	}
-	return fmt.Errorf("%w: %v", errLost, l.err)
+	return fmt.Errorf("%w: %w", errLost, l.err)
 }
 
 func (l *link) call(ctx context.Context, path objectPath, iface, method string, args ...any) ([]any, error) {

@@ -31,14 +31,14 @@ func (c *Conn) Watch(ctx context.Context, unit string) (*Watch, error) {
 // begin subscribes and then reads the state, so that no change is missed. It
 // also begins anew after the connection was lost.
 func (w *Watch) begin(ctx context.Context) error {
-	l, err := w.conn.live(ctx)
+	sub, err := w.conn.subscribe(ctx, unitChanged(w.unit))
 	if err != nil {
 		return fmt.Errorf("watch %s: %w", w.unit, err)
 	}
 	if w.sub != nil {
 		w.sub.cancel()
 	}
-	w.sub = l.subscribe(unitChanged(w.unit))
+	w.sub = sub
 	state, err := w.conn.Properties(ctx, w.unit)
 	if err != nil {
 		w.sub.cancel()
@@ -72,8 +72,8 @@ func (w *Watch) Next(ctx context.Context) (UnitProperties, error) {
 		if err != nil {
 			return w.state, fmt.Errorf("watch %s: %w", w.unit, err)
 		}
-		for _, m := range changes {
-			w.apply(m)
+		if err := w.apply(ctx, changes); err != nil {
+			return w.state, err
 		}
 	}
 }
@@ -88,21 +88,52 @@ func (w *Watch) Until(ctx context.Context, ok func(UnitProperties) bool) (UnitPr
 	}
 }
 
-func (w *Watch) apply(m *dbus.Message) {
-	w.fresh = true
-	if isSignal(m, managerInterface, "UnitRemoved") {
+func (w *Watch) apply(ctx context.Context, changes []*dbus.Message) error {
+	removed := false
+	for _, m := range changes {
+		if isSignal(m, managerInterface, "UnitRemoved") {
+			removed = true
+			continue
+		}
+		w.fresh = true
+		if changed, ok := m.Body[1].(map[string]dbus.Variant); ok {
+			w.state.merge(changed)
+		}
+		if w.state.LoadState == "not-found" && w.state.Active() {
+			w.state.LoadState = "loaded" // the constant LoadState is not signalled
+		}
+	}
+	if !removed {
+		return nil
+	}
+	return w.checkGone(ctx)
+}
+
+// checkGone finds out whether systemd has dropped the unit: it also says so of
+// every unit when it reloads. GetUnit is asked since, unlike a look at the
+// properties, it does not load the unit anew, which would be dropped in turn.
+func (w *Watch) checkGone(ctx context.Context) error {
+	_, err := w.conn.call(ctx, "GetUnit", w.unit)
+	switch {
+	case errors.Is(err, errLost):
+		return nil // the next wait begins anew
+	case isNotFound(err):
+		w.fresh = true
 		w.state.LoadState, w.state.MainPID = "not-found", 0
 		if w.state.ActiveState != "failed" {
 			w.state.ActiveState, w.state.SubState = "inactive", "dead"
 		}
-		return
+		return nil
+	case err != nil:
+		return fmt.Errorf("watch %s: %w", w.unit, err)
 	}
-	if changed, ok := m.Body[1].(map[string]dbus.Variant); ok {
-		w.state.merge(changed)
+	state, err := w.conn.Properties(ctx, w.unit)
+	if err != nil {
+		return fmt.Errorf("watch %s: %w", w.unit, err)
 	}
-	if w.state.LoadState == "not-found" && w.state.Active() {
-		w.state.LoadState = "loaded" // the constant LoadState is not signalled
-	}
+	w.fresh = w.fresh || state != w.state
+	w.state = state
+	return nil
 }
 
 // unitChanged selects the signals that tell of a change of unit:
