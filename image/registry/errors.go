@@ -101,7 +101,7 @@ func oneLine(s string) string {
 
 // isTemporary reports whether the same request may succeed when repeated.
 func isTemporary(err error) bool {
-	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok || errors.Is(err, http.ErrSchemeMismatch) {
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return false
 	}
 	if answer, ok := errors.AsType[*transport.Error](err); ok {
@@ -114,6 +114,9 @@ func isTemporary(err error) bool {
 	}
 	if errors.Is(err, errStalled) {
 		return true
+	}
+	if errors.Is(err, http.ErrSchemeMismatch) { // it speaks plain HTTP, which is not allowed or was tried as well
+		return false
 	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || hasClass(err) || isStorage(err) || isDial(err) {
 		return false
