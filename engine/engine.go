@@ -207,10 +207,4 @@ func (e *Engine) systemd(ctx context.Context) (*supervisor.Conn, error) {
 	return conn, nil
 }
 
-// prefetch connects to systemd while the caller does other work. A failure is
-// found again, and reported, by whoever needs the connection.
-func (e *Engine) prefetch(ctx context.Context) {
-	go func() { _, _ = e.systemd(ctx) }()
-}
-
 func (e *Engine) warnf(format string, args ...any) { e.opt.Warn(fmt.Sprintf(format, args...)) }

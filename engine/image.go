@@ -12,7 +12,8 @@ import (
 	"github.com/cleat-project/cleat/spec"
 )
 
-// The types of images that the engine's callers see are those of the room.
+// Image and the other types of images that the engine's callers see are those of
+// the room.
 type (
 	Image        = image.Image
 	ImageLayer   = image.Layer

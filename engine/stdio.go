@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"time"
@@ -85,6 +86,9 @@ func (e *Engine) readLogs(ctx context.Context, c spec.Container, opt LogOptions,
 	if err != nil {
 		return fmt.Errorf("open journal: %w", err)
 	}
+	if err := e.settleLogs(ctx, c); err != nil {
+		return err
+	}
 	q := journal.LogQuery{ContainerID: c.ID, Unit: c.UnitName(), Since: opt.Since, Until: opt.Until, Tail: opt.Tail, Details: opt.Details}
 	if opt.Follow {
 		done := make(chan struct{})
@@ -94,6 +98,7 @@ func (e *Engine) readLogs(ctx context.Context, c spec.Container, opt LogOptions,
 		go func() {
 			defer close(done)
 			_ = e.waitStopped(ctx, c) // the end of following either way
+			_ = e.settleLogs(ctx, c)
 		}()
 	}
 	for line, err := range reader.Logs(ctx, q) {
@@ -102,6 +107,19 @@ func (e *Engine) readLogs(ctx context.Context, c spec.Container, opt LogOptions,
 		}
 	}
 	return nil
+}
+
+// settleLogs waits until all that a container has written before its end can be
+// read. Of one that runs there is no end to wait for.
+func (e *Engine) settleLogs(ctx context.Context, c spec.Container) error {
+	if _, err := e.state.LoadLive(c.ID); !isNotFound(err) {
+		return err
+	}
+	err := journal.Synchronize(ctx)
+	if errors.Is(err, spec.ErrUnavail) {
+		return nil // nobody is writing
+	}
+	return err
 }
 
 // waitStopped waits until c does not run and will not be restarted.
