@@ -34,16 +34,35 @@ func (e *Engine) Check(ctx context.Context, repair bool) ([]Finding, error) {
 	for _, l := range left {
 		found = append(found, Finding{l.Path, l.Problem, repair})
 	}
-	for _, check := range []func(context.Context, bool) ([]Finding, error){e.checkUnits, e.checkUnitFiles, e.checkContainers, e.checkStdio} {
+	for _, check := range []func(context.Context, bool) ([]Finding, error){e.checkUnits, e.checkUnitFiles, e.checkContainers, e.checkImages, e.checkStdio} {
 		more, err := check(ctx, repair)
 		found = append(found, more...)
 		if err != nil {
 			return found, err
 		}
 	}
+	return found, nil
+}
+
+// checkImages finds images that are not whole, which are reported, and what no
+// image needs, which is removed.
+func (e *Engine) checkImages(ctx context.Context, repair bool) ([]Finding, error) {
+	problems, err := e.images.Check(ctx)
+	if err != nil {
+		return nil, err
+	}
+	swept := false
 	if repair {
-		if _, err := e.images.Sweep(ctx); err != nil {
-			return found, err
+		if swept, err = e.images.Sweep(ctx); err != nil {
+			return nil, err
+		}
+	}
+	var found []Finding
+	for _, p := range problems {
+		if p.Image == "" {
+			found = append(found, Finding{"image store", p.What, swept})
+		} else {
+			found = append(found, Finding{Object: "image " + p.Image.Short(), Problem: p.What + ": remove it and pull it again"})
 		}
 	}
 	return found, nil

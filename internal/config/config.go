@@ -7,7 +7,7 @@
 //	  registry.lan:5000:
 //	    plain_http: false        # allow plain HTTP if TLS does not answer; loopback may always
 //	    insecure: false          # do not check certificates; allows plain HTTP too
-//	default_network: none        # of containers without --network: none, host or bridge
+//	default_network: bridge      # of containers without --network: none, host or bridge
 //	log:
 //	  tag: "{{.ID}}"             # SYSLOG_IDENTIFIER and CONTAINER_TAG of a container's log
 //	pull:
@@ -60,7 +60,7 @@ type Pull struct {
 
 // Default returns the configuration of a machine without a file.
 func Default() Config {
-	return Config{DefaultNetwork: "none", Log: Log{Tag: "{{.ID}}"}, Pull: Pull{Downloads: 6}}
+	return Config{DefaultNetwork: "bridge", Log: Log{Tag: "{{.ID}}"}, Pull: Pull{Downloads: 6}}
 }
 
 // Load reads the file at path. If it is not there, Load returns the defaults.
