@@ -161,10 +161,8 @@ func execRun(ch channel, w execWire, p plan.Plan, root inroot.Root) error {
 			return err
 		}
 	}
-	if w.TTY {
-		if err := giveStdio(id.user.UID); err != nil {
-			return err
-		}
+	if err := giveStdio(id.user.UID, w.TTY); err != nil {
+		return err
 	}
 	setUmask(process.User)
 	if err := w.setRlimits(process.Rlimits, ch.warn); err != nil {

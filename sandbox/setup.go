@@ -87,10 +87,15 @@ func setup(ch channel, dir, mountPoint string, h Hooks) error {
 }
 
 // harden keeps others away from this process while it has more rights than
-// they.
+// they, and the payload away from the keys of who started it.
 func harden() error {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return fmt.Errorf("set not dumpable: %w", err)
+	}
+	// A new, nameless keyring; without the call, keys are out of reach anyway.
+	_, _, errno := unix.RawSyscall(unix.SYS_KEYCTL, unix.KEYCTL_JOIN_SESSION_KEYRING, 0, 0)
+	if errno != 0 && errno != unix.ENOSYS && errno != unix.EPERM {
+		return fmt.Errorf("leave session keyring: %w", errno)
 	}
 	unix.Umask(0)
 	return nil
@@ -258,7 +263,7 @@ func run(ch channel, p plan.Plan, root inroot.Root, proc procfs) error {
 	if err != nil {
 		return err
 	}
-	if err := giveStdio(id.user.UID); err != nil {
+	if err := giveStdio(id.user.UID, p.Annex.Stdio.TTY); err != nil {
 		return err
 	}
 	setUmask(process.User)
@@ -308,16 +313,16 @@ func await(ch channel) error {
 	return nil
 }
 
-// giveStdio makes the pipes and the terminal of stdio the user's, who could
-// not open /dev/stdout otherwise.
-func giveStdio(uid uint32) error {
+// giveStdio makes the pipes of stdio the user's, who could not open /dev/stdout
+// otherwise, and its terminal if that is the container's own.
+func giveStdio(uid uint32, ownTerminal bool) error {
 	for fd := range 3 {
 		var st unix.Stat_t
 		if err := unix.Fstat(fd, &st); err != nil {
 			return fmt.Errorf("stat descriptor %d: %w", fd, err)
 		}
 		isPTS := st.Mode&unix.S_IFMT == unix.S_IFCHR && unix.Major(st.Rdev) >= 136 && unix.Major(st.Rdev) <= 143
-		if st.Uid == uid || st.Mode&unix.S_IFMT != unix.S_IFIFO && !isPTS {
+		if st.Uid == uid || st.Mode&unix.S_IFMT != unix.S_IFIFO && !(isPTS && ownTerminal) {
 			continue
 		}
 		if err := unix.Fchown(fd, int(uid), -1); err != nil {

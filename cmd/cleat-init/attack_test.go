@@ -61,9 +61,9 @@ func allCaps() *specs.LinuxCapabilities {
 func TestSetupIsProtected(t *testing.T) { // CVE-2016-9962, CVE-2019-5736
 	r := newRig(t, "probe", "exit", "0")
 	r.plan.Annex.User = "web"
-	release := r.notify.holdBarriers()
+	release := r.notify.holdBarriers(t)
 	r.create()
-	done := make(chan started)
+	done := make(chan started, 1)
 	go func() { done <- r.start() }()
 	for got := ""; got != "BARRIER=1"; got = <-r.notify.seen {
 	}

@@ -98,6 +98,15 @@ func TestExecRequest(t *testing.T) {
 	}
 }
 
+// A command that is not root can open its own /dev/stdout.
+func TestExecReopenStdout(t *testing.T) {
+	r, s := sleeper(t, nil)
+	stdout, stderr, code, err := r.exec(t.Context(), s, sandbox.ExecRequest{Argv: []string{"probe", "reopen"}, User: "web"})
+	if err != nil || code != 0 || stdout != "reopened\n" || stderr != "reopened stderr\n" {
+		t.Errorf("printed %q and %q, exit code %d, %v", stdout, stderr, code, err)
+	}
+}
+
 func hostBounding(t *testing.T) string {
 	t.Helper()
 	status, err := os.ReadFile("/proc/self/status")

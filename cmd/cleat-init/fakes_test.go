@@ -210,13 +210,15 @@ func (n *notifySocket) serve(conn *net.UnixConn) {
 	}
 }
 
-// holdBarriers makes barriers wait until release is called.
-func (n *notifySocket) holdBarriers() (release func()) {
+// holdBarriers makes barriers wait until release is called, or the test ends.
+func (n *notifySocket) holdBarriers(t testing.TB) (release func()) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	hold := make(chan struct{})
 	n.hold = hold
-	return func() { close(hold) }
+	release = sync.OnceFunc(func() { close(hold) })
+	t.Cleanup(release)
+	return release
 }
 
 func (n *notifySocket) reset() {

@@ -16,8 +16,8 @@ import (
 // that the service is ready once the payload runs; the payload not before.
 func TestNotifyProtocol(t *testing.T) {
 	r := newRig(t, "/bin/sh", "-c", "true").create()
-	release := r.notify.holdBarriers()
-	done := make(chan started)
+	release := r.notify.holdBarriers(t)
+	done := make(chan started, 1)
 	go func() { done <- r.start() }()
 	for _, want := range []string{"MAINPID=", "BARRIER=1"} {
 		if got := <-r.notify.seen; !strings.HasPrefix(got, want) {
@@ -50,7 +50,7 @@ func TestNotifyProtocol(t *testing.T) {
 // A start that dies takes the second stage with it.
 func TestParentDies(t *testing.T) {
 	r := newRig(t, "probe", "sleep").create()
-	release := r.notify.holdBarriers()
+	release := r.notify.holdBarriers(t)
 	cmd := r.command("start", r.id)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -23,7 +23,7 @@ func TestDefaultContainer(t *testing.T) {
 	want := map[string]string{
 		"CapInh": "0000000000000000", "CapPrm": "00000000a80425fb", "CapEff": "00000000a80425fb",
 		"CapBnd": "00000000a80425fb", "CapAmb": "0000000000000000",
-		"NoNewPrivs": "0", "Seccomp": "2", "Seccomp_filters": "1", "Groups": "0", "NSpid": "1", "SigIgn": "0000000000000000",
+		"NoNewPrivs": "0", "Seccomp": "2", "Seccomp_filters": "1", "Groups": "0", "NSpid": "1", "SigIgn": "0000000000000000", "SigBlk": "0000000000000000",
 	}
 	got := make(map[string]string)
 	for name := range want {
