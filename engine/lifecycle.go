@@ -57,10 +57,18 @@ func (e *Engine) start(ctx context.Context, c spec.Container) error {
 // confirmStart waits for the word that the payload was really executed: systemd
 // reports the unit as up just before.
 func (e *Engine) confirmStart(ctx context.Context, c spec.Container) error {
-	ctx, cancel := context.WithTimeout(ctx, confirmWait)
-	defer cancel()
-	if err := e.state.AwaitStart(ctx, c.ID); err != nil && !errors.Is(err, context.DeadlineExceeded) {
+	executed, err := e.state.AwaitStart(c.ID)
+	if err != nil {
 		return err
+	}
+	if !executed { // the reason comes with the end of the run, which is near
+		ctx, cancel := context.WithTimeout(ctx, confirmWait)
+		defer cancel()
+		if _, err := e.awaitEnd(ctx, c); errors.Is(err, context.DeadlineExceeded) {
+			return nil // the helper was killed between the exec and its word for it
+		} else if err != nil {
+			return err
+		}
 	}
 	if exit, err := e.state.LoadExit(c.ID); err == nil && exit.Error != "" {
 		return &StartError{Name: c.Name, Code: exit.Code, Message: exit.Error}
@@ -68,8 +76,7 @@ func (e *Engine) confirmStart(ctx context.Context, c spec.Container) error {
 	return nil
 }
 
-// confirmWait is far longer than an exec takes: past it, the start helper was
-// killed, and the payload runs all the same.
+// confirmWait is far longer than the end of a failed start takes.
 const confirmWait = 10 * time.Second
 
 // noteManualStart zeroes what counts automatic restarts. An ephemeral container
@@ -345,7 +352,14 @@ func (e *Engine) Remove(ctx context.Context, ref string, opt RemoveOptions) erro
 			return err
 		}
 	}
-	err = e.state.WithLock(ctx, c.ID, func(c spec.Container) error { return e.remove(ctx, c, opt) })
+	err = e.state.WithLock(ctx, c.ID, func(c spec.Container) error {
+		if opt.Force { // somebody may have started it since; now nobody can
+			if err := e.forceDown(ctx, c); err != nil {
+				return err
+			}
+		}
+		return e.remove(ctx, c, opt)
+	})
 	if isNotFound(err) && opt.Force && c.AutoRemove {
 		return nil // its own clean-up was faster
 	}

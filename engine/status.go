@@ -7,7 +7,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -186,71 +185,4 @@ const slice = "cleat.slice"
 func frozen(unit string) bool {
 	data, err := os.ReadFile(filepath.Join(cgroupOf(unit), "cgroup.events"))
 	return err == nil && strings.Contains(string(data), "frozen 1")
-}
-
-// Wait waits as cond says and returns the exit code of the container's run.
-// When it returns, all output of that run is in the journal. Ref may be the id
-// of a container that removes itself when its run ends, and has done so.
-func (e *Engine) Wait(ctx context.Context, ref string, cond WaitCondition) (int, error) {
-	watch, err := e.state.WatchExits()
-	if err != nil {
-		return 0, err
-	}
-	defer watch.Close()
-	c, err := e.state.Find(ref)
-	if isNotFound(err) && len(ref) == 64 {
-		return e.waitRemoved(ctx, watch, ref, err)
-	}
-	if err != nil {
-		return 0, err
-	}
-	before, err := e.state.LoadExit(c.ID)
-	if err != nil && !isNotFound(err) {
-		return 0, err
-	}
-	if cond == WaitNotRunning {
-		v, err := e.Get(ctx, c.ID)
-		if err != nil && !isNotFound(err) {
-			return 0, err
-		}
-		if err == nil && (v.Status == StatusExited || v.Status == StatusDead || v.Status == StatusCreated) {
-			return v.Run.ExitCode, nil
-		}
-	}
-	for {
-		exit, err := e.state.LoadExit(c.ID)
-		if err != nil && !isNotFound(err) {
-			return 0, err
-		}
-		announced := err == nil && !exit.At.Equal(before.At)
-		if announced && cond != WaitRemoved {
-			return exit.Code, nil
-		}
-		if _, err := e.state.Load(c.ID); isNotFound(err) && (announced || !c.AutoRemove) {
-			return exit.Code, nil // an ephemeral container announces its exit after its removal
-		}
-		if err := watch.Next(ctx); err != nil {
-			return 0, err
-		}
-	}
-}
-
-// announceWait bounds the time between the removal of an ephemeral container
-// and the announcement of its exit.
-const announceWait = 10 * time.Second
-
-// waitRemoved returns the exit code of a container that has removed itself.
-// What it announces may be a moment later.
-func (e *Engine) waitRemoved(ctx context.Context, watch *state.ExitWatch, id string, notFound error) (int, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, announceWait, notFound)
-	defer cancel()
-	for {
-		exit, err := e.state.LoadExit(id)
-		if err == nil || !isNotFound(err) {
-			return exit.Code, err
-		}
-		if err := watch.Next(ctx); err != nil {
-			return 0, err
-		}
-	}
 }

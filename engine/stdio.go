@@ -121,21 +121,3 @@ func (e *Engine) settleLogs(ctx context.Context, c spec.Container) error {
 	}
 	return err
 }
-
-// waitStopped waits until c does not run and will not be restarted.
-func (e *Engine) waitStopped(ctx context.Context, c spec.Container) error {
-	watch, err := e.state.WatchExits()
-	if err != nil {
-		return err
-	}
-	defer watch.Close()
-	for {
-		v, err := e.Get(ctx, c.ID)
-		if err != nil || v.Status == StatusExited || v.Status == StatusDead {
-			return err
-		}
-		if err := watch.Next(ctx); err != nil {
-			return err
-		}
-	}
-}

@@ -1,7 +1,6 @@
 package state
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -108,57 +107,101 @@ func (s *Store) LoadLive(id string) (Live, error) {
 	return l, err
 }
 
-// SaveStarting records a run whose payload is about to be executed.
-func (s *Store) SaveStarting(id string, l Live) error {
-	return s.writeVolatile(s.startingPath(id), l)
+// Starting is the record of a run whose payload is about to be executed. Its
+// maker holds a lock on it until it is decided whether that worked.
+type Starting struct {
+	from, to string
+	f        *os.File
 }
 
-// ConfirmStart records that the payload of SaveStarting has been executed, and
-// so tells AwaitStart. A run that has ended already is left alone.
-func (s *Store) ConfirmStart(id string) error {
-	err := os.Rename(s.startingPath(id), s.livePath(id))
+// SaveStarting records a run whose payload is about to be executed. The caller
+// confirms it, or ends: either tells AwaitStart.
+func (s *Store) SaveStarting(id string, l Live) (*Starting, error) {
+	path := s.startingPath(id)
+	f, err := os.CreateTemp(s.liveDir(), fsx.TempPattern)
+	if errors.Is(err, fs.ErrNotExist) { // nothing was started since the boot
+		if err := s.makeRunRoot(); err != nil {
+			return nil, err
+		}
+		f, err = os.CreateTemp(s.liveDir(), fsx.TempPattern)
+	}
+	if err != nil {
+		return nil, err
+	}
+	data, err := json.Marshal(l)
+	if err == nil {
+		err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	}
+	if err == nil {
+		_, err = f.Write(data)
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		_ = f.Close()
+		_ = os.Remove(f.Name()) // best effort
+		return nil, fmt.Errorf("record start: %w", err)
+	}
+	return &Starting{path, s.livePath(id), f}, nil
+}
+
+// Confirm records that the payload has been executed. A run that has ended
+// already is left alone.
+func (st *Starting) Confirm() error {
+	err := os.Rename(st.from, st.to)
+	_ = st.f.Close() // gives the lock back
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	return err
 }
 
-// AwaitStart waits until the payload of a run has been executed or the run has
-// ended, whichever comes first, at most until ctx is done. It is for those to
-// whom systemd has said that the unit is up: that comes a moment earlier.
-func (s *Store) AwaitStart(ctx context.Context, id string) error {
-	if s.isDecided(id) {
-		return nil
+// Abandon gives up what cannot be confirmed. The end of the process does the
+// same.
+func (st *Starting) Abandon() { _ = st.f.Close() }
+
+// AwaitStart waits until the payload of a run has been executed, or has failed
+// to, and reports which. It is for those to whom systemd has said that the unit
+// is up, which comes a moment earlier. A run that has ended since counts as
+// executed: its exit tells.
+func (s *Store) AwaitStart(id string) (executed bool, err error) {
+	if fsx.Exists(s.livePath(id)) {
+		return true, nil
 	}
-	watch, err := watch(map[string]uint32{s.ExitDir(): unix.IN_MOVED_TO, s.liveDir(): unix.IN_MOVED_TO})
+	f, err := os.Open(s.startingPath(id))
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil // confirmed between the two looks, or ended
+	}
 	if err != nil {
-		return err
+		return false, err
 	}
-	defer watch.Close()
-	for !s.isDecided(id) {
-		if err := watch.Next(ctx); err != nil {
-			return err
+	defer f.Close()
+	for {
+		err := unix.Flock(int(f.Fd()), unix.LOCK_SH) // for the time of one execve(2)
+		if err == nil {
+			return !fsx.Exists(s.startingPath(id)), nil
+		}
+		if !errors.Is(err, unix.EINTR) {
+			return false, fmt.Errorf("wait for the start: %w", err)
 		}
 	}
-	return nil
-}
-
-func (s *Store) isDecided(id string) bool {
-	return fsx.Exists(s.livePath(id)) || fsx.Exists(s.exitPath(id))
 }
 
 // Ended removes the record of SaveStarting and announces to everybody who waits on
-// the exit directory how the run of container id ended. It comes last: whoever
-// is woken finds the run recorded and all output in the journal.
+// the exit directory how the run of container id ended. The announcement comes
+// last: whoever is woken, or has heard it already, finds the run recorded and over
+// and all output in the journal.
 func (s *Store) Ended(id string, exit Exit) error {
-	if err := s.writeVolatile(s.exitPath(id), exit); err != nil {
-		return fmt.Errorf("announce exit: %w", err)
+	err := s.removeLive(id)
+	if announceErr := writeJSON(s.exitPath(id), exit, fsx.WriteFileVolatile); announceErr != nil {
+		err = errors.Join(err, fmt.Errorf("announce exit: %w", announceErr))
 	}
-	return s.removeLive(id)
+	return err
 }
 
 func (s *Store) removeLive(id string) error {
-	for _, path := range []string{s.startingPath(id), s.livePath(id)} { // in the order in which ConfirmStart moves it
+	for _, path := range []string{s.startingPath(id), s.livePath(id)} { // in the order in which Confirm moves it
 		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}

@@ -98,7 +98,7 @@ func TestOneOfManyGetsTheName(t *testing.T) {
 func TestRemoveFreesNameAndLeavesNothing(t *testing.T) {
 	s := newStore(t)
 	c := create(t, s, "web", id("aa"))
-	if err := s.SaveStarting(c.ID, state.Live{PID: 1}); err != nil {
+	if _, err := s.SaveStarting(c.ID, state.Live{PID: 1}); err != nil {
 		t.Fatal(err)
 	}
 	lock, err := s.Lock(t.Context(), c.ID)
@@ -186,7 +186,7 @@ func TestExitIsAnnounced(t *testing.T) {
 	if _, err := s.LoadExit(id("aa")); !errors.Is(err, spec.ErrNotFound) {
 		t.Errorf("exit before the end: %v", err)
 	}
-	if err := s.SaveStarting(id("aa"), state.Live{PID: 42}); err != nil {
+	if _, err := s.SaveStarting(id("aa"), state.Live{PID: 42}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Ended(id("aa"), state.Exit{Code: 137}); err != nil {
@@ -278,10 +278,11 @@ func TestStoppedIsApartFromTheRun(t *testing.T) {
 func TestRunRootIsMadeWhenNeeded(t *testing.T) {
 	dir := t.TempDir()
 	s := state.At(filepath.Join(dir, "root"), filepath.Join(dir, "run"))
-	if err := s.SaveStarting(id("aa"), state.Live{PID: 42}); err != nil {
+	st, err := s.SaveStarting(id("aa"), state.Live{PID: 42})
+	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.ConfirmStart(id("aa")); err != nil {
+	if err := st.Confirm(); err != nil {
 		t.Fatal(err)
 	}
 	if live, err := s.LoadLive(id("aa")); err != nil || live.PID != 42 {
@@ -289,5 +290,47 @@ func TestRunRootIsMadeWhenNeeded(t *testing.T) {
 	}
 	if err := s.Ended(id("aa"), state.Exit{}); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestAwaitStart(t *testing.T) {
+	tests := map[string]struct {
+		decide func(*state.Store, *state.Starting) error
+		want   bool
+	}{
+		"executed": {func(_ *state.Store, st *state.Starting) error { return st.Confirm() }, true},
+		"executed and ended": {func(s *state.Store, st *state.Starting) error {
+			return errors.Join(st.Confirm(), s.Ended(id("aa"), state.Exit{}))
+		}, true},
+		"ended, then executed": {func(s *state.Store, st *state.Starting) error {
+			return errors.Join(s.Ended(id("aa"), state.Exit{}), st.Confirm())
+		}, true},
+		"its maker ended": {func(_ *state.Store, st *state.Starting) error { st.Abandon(); return nil }, false},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			s := newStore(t)
+			st, err := s.SaveStarting(id("aa"), state.Live{PID: 42})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := make(chan bool)
+			go func() {
+				executed, err := s.AwaitStart(id("aa"))
+				if err != nil {
+					t.Error(err)
+				}
+				got <- executed
+			}()
+			if err := tt.decide(s, st); err != nil {
+				t.Fatal(err)
+			}
+			if executed := <-got; executed != tt.want {
+				t.Errorf("executed: %v, want %v", executed, tt.want)
+			}
+			if _, err := s.LoadLive(id("aa")); name == "ended, then executed" && err == nil {
+				t.Error("a run that has ended lives")
+			}
+		})
 	}
 }

@@ -27,7 +27,7 @@ func postCase(t *testing.T, policy spec.RestartPolicy, run state.Run, live bool)
 		}
 	}
 	if live {
-		if err := r.store.SaveStarting(r.id, state.Live{PID: 1, StartedAt: time.Now().Add(-time.Second)}); err != nil {
+		if _, err := r.store.SaveStarting(r.id, state.Live{PID: 1, StartedAt: time.Now().Add(-time.Second)}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -101,6 +101,7 @@ func launch(ctx context.Context, store *state.Store, p plan.Plan, run state.Run)
 		fail(store, a.ID, run, err)
 		return err
 	}
+	var starting *state.Starting // its lock is held until this process ends
 	return sandbox.Launch(p, sandbox.LaunchOptions{
 		Dir:          store.Dir(a.ID),
 		MountPoint:   mountPoint,
@@ -110,10 +111,11 @@ func launch(ctx context.Context, store *state.Store, p plan.Plan, run state.Run)
 			return live.PID, err
 		},
 		Register: func(pid int, s sandbox.Streams) error { return register(ctx, a, pid, s) },
-		Starting: func(pid int) error {
-			return store.SaveStarting(a.ID, state.Live{PID: pid, StartedAt: time.Now(), InvocationID: os.Getenv("INVOCATION_ID")})
+		Starting: func(pid int) (err error) {
+			starting, err = store.SaveStarting(a.ID, state.Live{PID: pid, StartedAt: time.Now(), InvocationID: os.Getenv("INVOCATION_ID")})
+			return err
 		},
-		Started: func() error { return store.ConfirmStart(a.ID) },
+		Started: func() error { return starting.Confirm() },
 		Failed:  func(err error) { fail(store, a.ID, run, err) },
 		Warn:    func(sentence string) { fmt.Fprintf(os.Stderr, "cleat-init: warning: %s\n", sentence) },
 	})

@@ -92,5 +92,6 @@ func (c *cli) attach(ctx context.Context, eng attachRunner, ct engine.Container,
 	if err != nil {
 		return err
 	}
-	return c.exitWith(ctx, eng, ct)
+	code, err := eng.Wait(ctx, ct.ID, engine.WaitNotRunning)
+	return exitWith(code, err)
 }

@@ -24,6 +24,7 @@ type backend interface {
 	killer
 	pauser
 	waiter
+	ender
 	remover
 	lister
 	attacher

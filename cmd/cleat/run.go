@@ -15,7 +15,7 @@ type runner interface {
 	creator
 	starter
 	attacher
-	waiter
+	ender
 	killer
 }
 
@@ -106,24 +106,21 @@ func (c *cli) foreground(ctx context.Context, eng runner, made engine.Container,
 	if !st.output() {
 		return nil
 	}
-	return c.exitWith(ctx, eng, made)
+	code, err := eng.WaitEnd(ctx, made)
+	return exitWith(code, err)
 }
 
-// exitWith waits for the end of a container's run, and of the container itself
-// if it removes itself, and returns its code.
-func (c *cli) exitWith(ctx context.Context, eng waiter, made engine.Container) error {
-	until := engine.WaitNotRunning
-	if made.AutoRemove {
-		until = engine.WaitRemoved
-	}
-	code, err := eng.Wait(ctx, made.ID, until)
-	if err != nil {
-		return err
-	}
-	if code != 0 {
+// ender waits for the end of a run that this command has started.
+type ender interface {
+	WaitEnd(ctx context.Context, c engine.Container) (int, error)
+}
+
+// exitWith turns the end of a wait into this program's own.
+func exitWith(code int, err error) error {
+	if err == nil && code != 0 {
 		return exitCode(code)
 	}
-	return nil
+	return err
 }
 
 // streamWithSize is stream, and keeps the size of the container's terminal, if

@@ -13,6 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// TempPattern is the os.CreateTemp pattern of a file that IsTemp recognizes.
+const TempPattern = tempPrefix + "*"
+
 // WriteFile replaces the file at path with data. After a crash a reader sees
 // the whole old or the whole new content, never a mix, and once WriteFile has
 // returned nil it sees the new one. Perm is applied as is, without the umask.

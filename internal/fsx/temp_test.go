@@ -79,8 +79,8 @@ func TestLockFollowsTheFile(t *testing.T) {
 					l.Release()
 					return
 				}
-				_ = os.Remove(path)
 				inside.Unlock()
+				_ = os.Remove(path) // the next one locks a new file from here on
 				l.Release()
 			}
 		})

@@ -1,0 +1,161 @@
+package engine
+
+import (
+	"context"
+	"time"
+
+	"github.com/cleat-project/cleat/spec"
+	"github.com/cleat-project/cleat/state"
+	"github.com/cleat-project/cleat/supervisor"
+)
+
+// Wait waits as cond says and returns the exit code of the container's run.
+// When it returns, all output of that run is in the journal. Ref may be the id
+// of a container that removes itself when its run ends, and has done so.
+func (e *Engine) Wait(ctx context.Context, ref string, cond WaitCondition) (int, error) {
+	c, err := e.state.Find(ref)
+	if isNotFound(err) && len(ref) == 64 {
+		return e.waitRemoved(ctx, ref, err)
+	}
+	if err != nil {
+		return 0, err
+	}
+	changes, err := e.changes(ctx, c, cond)
+	if err != nil {
+		return 0, err
+	}
+	defer changes.Close()
+	before, err := e.state.LoadExit(c.ID)
+	if err != nil && !isNotFound(err) {
+		return 0, err
+	}
+	if cond == WaitNotRunning {
+		v, err := e.Get(ctx, c.ID)
+		if err != nil && !isNotFound(err) {
+			return 0, err
+		}
+		if err == nil && (v.Status == StatusExited || v.Status == StatusDead || v.Status == StatusCreated) {
+			return v.Run.ExitCode, nil
+		}
+	}
+	for {
+		exit, err := e.state.LoadExit(c.ID)
+		if err != nil && !isNotFound(err) {
+			return 0, err
+		}
+		announced := err == nil && !exit.At.Equal(before.At)
+		if announced && cond != WaitRemoved {
+			return exit.Code, nil
+		}
+		if _, err := e.state.Load(c.ID); isNotFound(err) && (announced || !c.AutoRemove) {
+			return exit.Code, nil // an ephemeral container announces its exit after its removal
+		}
+		if err := changes.Next(ctx); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// WaitEnd waits for the end of the run that the caller has started, and of the
+// container itself if it is ephemeral, and returns the exit code.
+func (e *Engine) WaitEnd(ctx context.Context, c Container) (int, error) {
+	exit, err := e.awaitEnd(ctx, c.Container)
+	return exit.Code, err
+}
+
+// awaitEnd waits for the announcement of a run's end. That of an earlier run
+// was forgotten when this one was started.
+func (e *Engine) awaitEnd(ctx context.Context, c spec.Container) (state.Exit, error) {
+	changes, err := e.changes(ctx, c, WaitNextExit)
+	if err != nil {
+		return state.Exit{}, err
+	}
+	defer changes.Close()
+	for {
+		exit, err := e.state.LoadExit(c.ID)
+		if err == nil || !isNotFound(err) {
+			return exit, err
+		}
+		if err := changes.Next(ctx); err != nil {
+			return state.Exit{}, err
+		}
+	}
+}
+
+// changes is what wakes those who wait; they look themselves what has happened.
+type changes interface {
+	Next(ctx context.Context) error
+	Close()
+}
+
+// changes returns what wakes a wait for c. The end of a run is announced before
+// its unit changes state. What has no unit is watched on disk.
+func (e *Engine) changes(ctx context.Context, c spec.Container, cond WaitCondition) (changes, error) {
+	if cond == WaitRemoved && !c.AutoRemove {
+		return e.state.WatchExits()
+	}
+	conn, err := e.systemd(ctx)
+	if err != nil {
+		return nil, err
+	}
+	w, err := conn.Watch(ctx, c.UnitName())
+	if err != nil {
+		return nil, err
+	}
+	return unitChanges{w}, nil
+}
+
+type unitChanges struct{ *supervisor.Watch }
+
+// Next waits for the next state of the unit, whatever it is. The first call
+// returns at once.
+func (u unitChanges) Next(ctx context.Context) error {
+	_, err := u.Watch.Next(ctx)
+	return err
+}
+
+// announceWait bounds the time between the removal of an ephemeral container
+// and the announcement of its exit.
+const announceWait = 10 * time.Second
+
+// waitRemoved returns the exit code of a container that has removed itself.
+// What it announces may be a moment later.
+func (e *Engine) waitRemoved(ctx context.Context, id string, notFound error) (int, error) {
+	if exit, err := e.state.LoadExit(id); err == nil {
+		return exit.Code, nil
+	}
+	watch, err := e.state.WatchExits()
+	if err != nil {
+		return 0, err
+	}
+	defer watch.Close()
+	ctx, cancel := context.WithTimeoutCause(ctx, announceWait, notFound)
+	defer cancel()
+	for {
+		exit, err := e.state.LoadExit(id)
+		if err == nil || !isNotFound(err) {
+			return exit.Code, err
+		}
+		if err := watch.Next(ctx); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// waitStopped waits until c does not run and will not be restarted.
+func (e *Engine) waitStopped(ctx context.Context, c spec.Container) error {
+	changes, err := e.changes(ctx, c, WaitNotRunning)
+	if err != nil {
+		return err
+	}
+	defer changes.Close()
+	for {
+		v, err := e.Get(ctx, c.ID)
+		if err != nil || v.Status == StatusExited || v.Status == StatusDead {
+			return err
+		}
+		if err := changes.Next(ctx); err != nil {
+			return err
+		}
+	}
+}
