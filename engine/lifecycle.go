@@ -215,7 +215,7 @@ func (e *Engine) end(ctx context.Context, conn *supervisor.Conn, c spec.Containe
 	}
 	askedGrace := opt.Grace != nil || c.StopTimeout != nil
 	if !askedGrace && !hasEffect(c, pid, sig) {
-		return killAll(ctx, conn, c)
+		return kill(ctx, conn, c)
 	}
 	if opt.Signal == "" && opt.Grace == nil {
 		return nil // systemd's stop does just that
@@ -228,7 +228,7 @@ func (e *Engine) end(ctx context.Context, conn *supervisor.Conn, c spec.Containe
 		grace = *opt.Grace
 	}
 	if grace == 0 {
-		return killAll(ctx, conn, c)
+		return kill(ctx, conn, c)
 	}
 	proc, err := openProcess(pid)
 	if errors.Is(err, unix.ESRCH) {
@@ -245,11 +245,14 @@ func (e *Engine) end(ctx context.Context, conn *supervisor.Conn, c spec.Containe
 	if err != nil || gone {
 		return err
 	}
-	return killAll(ctx, conn, c)
+	return kill(ctx, conn, c)
 }
 
-func killAll(ctx context.Context, conn *supervisor.Conn, c spec.Container) error {
-	if err := conn.Kill(ctx, c.UnitName(), supervisor.All, sigKill); err != nil && !isNotFound(err) {
+// kill sends SIGKILL to the payload. The rest goes with it: the kernel kills what
+// is in its PID namespace, systemd what is left in its control group. Killing
+// all at once could hit the command that records how the run ended.
+func kill(ctx context.Context, conn *supervisor.Conn, c spec.Container) error {
+	if err := conn.Kill(ctx, c.UnitName(), supervisor.Main, sigKill); err != nil && !isNotFound(err) {
 		return fmt.Errorf("kill %q: %w", c.Name, err)
 	}
 	return nil
@@ -298,11 +301,7 @@ func (e *Engine) Kill(ctx context.Context, ref, name string) error {
 			return err
 		}
 	}
-	who := supervisor.Main
-	if sig == sigKill {
-		who = supervisor.All
-	}
-	if err := conn.Kill(ctx, c.UnitName(), who, sig); err != nil {
+	if err := conn.Kill(ctx, c.UnitName(), supervisor.Main, sig); err != nil && !(sig == sigKill && isNotFound(err)) {
 		return fmt.Errorf("kill %q: %w", c.Name, err)
 	}
 	if sig != sigKill {
@@ -368,8 +367,8 @@ func (e *Engine) Remove(ctx context.Context, ref string, opt RemoveOptions) erro
 
 // forceDown ends a container at once, whatever its state.
 func (e *Engine) forceDown(ctx context.Context, c spec.Container) error {
-	kill := time.Duration(0)
-	return e.Stop(ctx, c.ID, StopOptions{Grace: &kill})
+	atOnce := time.Duration(0)
+	return e.Stop(ctx, c.ID, StopOptions{Grace: &atOnce})
 }
 
 // remove deletes c, whose lock is held.

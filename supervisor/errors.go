@@ -29,7 +29,7 @@ func (e *BusError) Unwrap() error {
 	switch e.Name {
 	case "org.freedesktop.systemd1.UnitExists":
 		return spec.ErrExists
-	case "org.freedesktop.systemd1.NoSuchUnit", "org.freedesktop.systemd1.NoUnitForPID", "org.freedesktop.systemd1.NoSuchJob",
+	case "org.freedesktop.systemd1.NoSuchUnit", "org.freedesktop.systemd1.NoSuchProcess", "org.freedesktop.systemd1.NoUnitForPID", "org.freedesktop.systemd1.NoSuchJob",
 		"org.freedesktop.DBus.Error.UnknownObject", "org.freedesktop.DBus.Error.FileNotFound":
 		return spec.ErrNotFound
 	case "org.freedesktop.systemd1.UnitMasked", "org.freedesktop.systemd1.TransactionIsDestructive",
