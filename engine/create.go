@@ -33,6 +33,7 @@ func (e *Engine) Create(ctx context.Context, opt CreateOptions) (_ Container, er
 		}
 	}
 	c.Version, c.ID, c.Created = 1, newID(), time.Now().UTC()
+	_, _ = e.systemd(ctx) // most are started next; it answers while the rest is done
 
 	img, err := e.resolveImage(ctx, opt)
 	if err != nil {

@@ -31,10 +31,8 @@ func (e *Engine) start(ctx context.Context, c spec.Container) error {
 	if err != nil {
 		return err
 	}
-	if st, err := e.status(ctx, c); err != nil || st == StatusRunning {
+	if up, err := e.isUp(ctx, c); err != nil || up {
 		return err
-	} else if st == StatusPaused {
-		return conflict("container %q is paused: unpause it first", c.Name)
 	}
 	if err := e.noteManualStart(c); err != nil {
 		return err
@@ -78,6 +76,19 @@ func (e *Engine) confirmStart(ctx context.Context, c spec.Container) error {
 
 // confirmWait is far longer than the end of a failed start takes.
 const confirmWait = 10 * time.Second
+
+// isUp reports whether c runs; a paused one is an error. Only a container with
+// a run under way is asked for: that spares most starts a call to systemd.
+func (e *Engine) isUp(ctx context.Context, c spec.Container) (bool, error) {
+	if _, err := e.state.LoadLive(c.ID); isNotFound(err) {
+		return false, nil
+	}
+	st, err := e.status(ctx, c)
+	if err == nil && st == StatusPaused {
+		err = conflict("container %q is paused: unpause it first", c.Name)
+	}
+	return st == StatusRunning, err
+}
 
 // noteManualStart zeroes what counts automatic restarts. An ephemeral container
 // has no earlier run.
@@ -177,7 +188,7 @@ func (e *Engine) Stop(ctx context.Context, ref string, opt StopOptions) error {
 	}
 	unit := c.UnitName()
 	props, err := conn.Properties(ctx, unit)
-	if isNotFound(err) || err == nil && !isUp(props) {
+	if isNotFound(err) || err == nil && !hasProcesses(props) {
 		return nil
 	}
 	if err != nil {

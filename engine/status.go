@@ -169,8 +169,8 @@ func (e *Engine) status(ctx context.Context, c spec.Container) (Status, error) {
 	return v.Status, err
 }
 
-// isUp reports whether a unit has processes, or will have soon.
-func isUp(p supervisor.UnitProperties) bool {
+// hasProcesses reports whether a unit has processes, or will have soon.
+func hasProcesses(p supervisor.UnitProperties) bool {
 	return p.ActiveState != "inactive" && p.ActiveState != "failed"
 }
 

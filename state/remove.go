@@ -24,29 +24,41 @@ const exitAge = 10 * time.Minute
 // longer exists; what a kill leaves behind after that, Sweep removes. The
 // caller holds the container's lock, or is its unit's last command.
 func (s *Store) Remove(c spec.Container) error {
+	if err := s.Hide(c); err != nil {
+		return err
+	}
+	return s.Clear(c.ID)
+}
+
+// Hide is the first half of Remove, after which the container does not exist.
+// It takes no time, however much the container has written.
+func (s *Store) Hide(c spec.Container) error {
 	if id, err := s.idOfName(c.Name); err == nil && id == c.ID {
 		if err := os.Remove(filepath.Join(s.names(), c.Name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("release name %q: %w", c.Name, err)
 		}
 	}
-	if err := s.trash(c.ID); err != nil {
-		return err
-	}
-	return s.forget(c.ID)
+	return s.discard(c.ID)
 }
 
-// trash removes a container's directory. It is renamed first, so that nobody
-// sees it half-removed.
-func (s *Store) trash(id string) error {
-	gone := filepath.Join(s.containers(), trashPrefix+id)
-	if err := os.Rename(s.Dir(id), gone); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove container directory: %w", err)
-	}
-	if err := os.RemoveAll(gone); err != nil {
+// discard renames a container's directory, so that nobody sees it half-removed.
+func (s *Store) discard(id string) error {
+	if err := os.Rename(s.Dir(id), s.trashDir(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("remove container directory: %w", err)
 	}
 	return nil
 }
+
+// Clear is the second half of Remove: it gives back the space of a container
+// that Hide has taken away.
+func (s *Store) Clear(id string) error {
+	if err := os.RemoveAll(s.trashDir(id)); err != nil {
+		return fmt.Errorf("remove container directory: %w", err)
+	}
+	return s.forget(id)
+}
+
+func (s *Store) trashDir(id string) string { return filepath.Join(s.containers(), trashPrefix+id) }
 
 // forget removes what is kept of a container below the runtime root, but for
 // its announced exit. Nobody can hold its lock in earnest: the id is not used again.

@@ -93,6 +93,16 @@ func (s *Store) Lock(ctx context.Context, id string) (*fsx.Lock, error) {
 // namesLock is the lock file of all names.
 const namesLock = "names"
 
+// TryLock is Lock for those who would rather go on without it than wait: then
+// it returns nil.
+func (s *Store) TryLock(id string) *fsx.Lock {
+	lock, err := fsx.TryAcquire(s.lockPath(id))
+	if err != nil {
+		return nil
+	}
+	return lock
+}
+
 func (s *Store) lockPath(id string) string { return filepath.Join(s.locks(), id) }
 
 // Create writes a new container with the given further files (its start plan)

@@ -108,10 +108,10 @@ func (s *Store) sweepContainer(entry, id string, remove bool) (bool, error) {
 	if !remove {
 		return true, nil
 	}
-	if err := s.trash(id); err != nil {
+	if err := s.discard(id); err != nil {
 		return true, err
 	}
-	return true, s.forget(id)
+	return true, s.Clear(id)
 }
 
 func (s *Store) hasName(id string) bool {

@@ -108,21 +108,28 @@ func notStarted(run *state.Run, e end) {
 func conclude(ctx context.Context, store *state.Store, a plan.Annex, run state.Run) error {
 	var err error
 	if a.AutoRemove {
-		err = remove(ctx, store, a.ID)
+		// Keeps "system check" from taking the files for left over. A start that
+		// waits for the end of this unit may hold it; that end is now.
+		defer store.TryLock(a.ID).Release()
+		err = hide(ctx, store, a.ID)
 	} else {
 		err = store.SaveRun(a.ID, run)
 	}
 	// Those who wait must not do so for ever, whatever went wrong.
-	return errors.Join(err, store.Ended(a.ID, state.Exit{Code: run.ExitCode, Error: run.Error, At: run.FinishedAt}))
+	err = errors.Join(err, store.Ended(a.ID, state.Exit{Code: run.ExitCode, Error: run.Error, At: run.FinishedAt}))
+	if a.AutoRemove {
+		err = errors.Join(err, store.Clear(a.ID)) // nobody has to wait for that
+	}
+	return err
 }
 
-// remove takes away a container and the volumes made for it.
-func remove(ctx context.Context, store *state.Store, id string) error {
+// hide takes away a container, all but its files, and the volumes made for it.
+func hide(ctx context.Context, store *state.Store, id string) error {
 	c, err := store.Load(id)
 	if err != nil {
 		return err
 	}
-	return errors.Join(store.RemoveAnonymousVolumes(ctx, c), store.Remove(c))
+	return errors.Join(store.RemoveAnonymousVolumes(ctx, c), store.Hide(c))
 }
 
 // drain waits until the journal has everything that the container wrote.
