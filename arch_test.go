@@ -26,6 +26,7 @@ var allowed = map[string][]string{
 	"rootfs":           {},
 	"image":            {},
 	"sandbox":          {},
+	"netd":             {},
 	"unitgen":          {},
 	"supervisor":       {"unitgen"},
 	"packaging":        {},
