@@ -12,18 +12,26 @@ import (
 	"github.com/cleat-project/cleat/spec"
 )
 
-// Image and the other types of images that the engine's callers see are those of
-// the room.
-type (
-	Image        = image.Image
-	ImageLayer   = image.Layer
-	Reference    = image.Reference
-	LoadedImage  = archive.Loaded
-	PullEvent    = image.Event
-	RemovedImage = image.Removed
+// Image is what the store knows of one image.
+type Image = image.Image
 
-	RemoveImageOptions = image.RemoveOptions
-)
+// ImageLayer is one step of an image's history, with what it added.
+type ImageLayer = image.Layer
+
+// Reference names an image in a registry.
+type Reference = image.Reference
+
+// LoadedImage is one image that Load has added.
+type LoadedImage = archive.Loaded
+
+// PullEvent tells how far a layer of an image has come.
+type PullEvent = image.Event
+
+// RemovedImage is one line of what RemoveImage has done.
+type RemovedImage = image.Removed
+
+// RemoveImageOptions says how to remove an image.
+type RemoveImageOptions = image.RemoveOptions
 
 // ParseReference reads the name of an image as Docker does.
 func ParseReference(s string) (Reference, error) { return image.ParseReference(s) }

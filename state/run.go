@@ -194,7 +194,7 @@ func (s *Store) AwaitStart(id string) (executed bool, err error) {
 // and all output in the journal.
 func (s *Store) Ended(id string, exit Exit) error {
 	err := s.removeLive(id)
-	if announceErr := writeJSON(s.exitPath(id), exit, fsx.WriteFileVolatile); announceErr != nil {
+	if announceErr := s.writeVolatile(s.exitPath(id), exit); announceErr != nil {
 		err = errors.Join(err, fmt.Errorf("announce exit: %w", announceErr))
 	}
 	return err

@@ -404,7 +404,7 @@ func TestPullPlatform(t *testing.T) {
 
 func mustManifest(t *testing.T, h *hub, d image.Digest) []byte {
 	t.Helper()
-	resp, err := http.Get(h.URL + "/v2/app/manifests/" + string(d)) //nolint:noctx // a test server
+	resp, err := http.Get(h.URL + "/v2/app/manifests/" + string(d))
 	if err != nil {
 		t.Fatal(err)
 	}

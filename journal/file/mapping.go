@@ -87,5 +87,5 @@ func inodeOf(fi fs.FileInfo) inode {
 	if !ok {
 		return inode{}
 	}
-	return inode{uint64(st.Dev), st.Ino}
+	return inode{st.Dev, st.Ino}
 }
