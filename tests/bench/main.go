@@ -93,10 +93,10 @@ func (b *bench) cleat(ctx context.Context, args ...string) error {
 }
 
 func (b *bench) run(ctx context.Context) error {
+	defer b.cleanUp(context.WithoutCancel(ctx))
 	if err := b.prepare(ctx); err != nil {
 		return err
 	}
-	defer b.cleanUp(context.WithoutCancel(ctx))
 	scenarios := []struct {
 		name string
 		run  func(context.Context) ([]result, error)

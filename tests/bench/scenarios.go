@@ -25,25 +25,41 @@ func (b *bench) prepare(ctx context.Context) error {
 		{"cleat", dockerLike(cleat...)},
 		{"systemd-run", systemdRun},
 		{"docker", dockerLike("docker")},
-		{"podman", dockerLike("podman")},
+		{"podman", dockerLike(podman()...)},
 	}
 	for _, p := range candidates {
-		if load := p.argv("import"); load != nil {
-			if err := importTree(ctx, load, tree); err != nil {
-				if p.name == "cleat" {
-					return err
-				}
-				fmt.Fprintf(os.Stderr, "%s is left out: %v\n", p.name, err)
-				continue
-			}
+		err := ready(ctx, p, tree)
+		if err != nil && p.name == "cleat" {
+			return err
+		}
+		if err != nil {
+			fmt.Fprintf(os.Stderr, "%s is left out: %v\n", p.name, err)
+			continue
 		}
 		b.peers = append(b.peers, p)
 	}
-	for _, p := range b.peers {
-		if argv := p.argv("background"); argv != nil {
-			if _, err := timed(ctx, argv); err != nil {
-				return err
-			}
+	return nil
+}
+
+// podman returns its command line: $BENCH_PODMAN, for example "podman --runtime
+// runc" where its default runtime does not work.
+func podman() []string {
+	if words := strings.Fields(os.Getenv("BENCH_PODMAN")); len(words) > 0 {
+		return words
+	}
+	return []string{"podman"}
+}
+
+// ready gives an engine the image and one running container.
+func ready(ctx context.Context, p peer, tree string) error {
+	if load := p.argv("import"); load != nil {
+		if err := importTree(ctx, load, tree); err != nil {
+			return err
+		}
+	}
+	if argv := p.argv("background"); argv != nil {
+		if _, err := timed(ctx, argv); err != nil {
+			return err
 		}
 	}
 	return nil
