@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"fmt"
 	"maps"
 	"os"
 	"path/filepath"
@@ -11,9 +12,23 @@ import (
 // things are objects of the machine that a test could leave behind.
 type things map[string]bool
 
-// observe lists mounts, network devices, control groups (every embedded host
-// has one, with all its processes), network namespaces, sockets, and processes
-// of the programs under test.
+// groups are the control groups of the embedded hosts that the tests have
+// started. Each has all processes of its host; others on the machine are not ours.
+var groups = map[string]bool{}
+
+// noteGroup adds the one of the host s, which runs.
+func noteGroup(s site) error {
+	for line := range strings.Lines(s.try("host", "status").out) {
+		if path, ok := strings.CutPrefix(line, "Cgroup:"); ok {
+			groups[strings.TrimSpace(path)] = true
+			return nil
+		}
+	}
+	return fmt.Errorf("host status tells no control group of %s", s.root)
+}
+
+// observe lists mounts, network devices, control groups, network namespaces,
+// sockets, and processes of the programs under test.
 func observe() things {
 	seen := things{}
 	mounts, _ := os.ReadFile("/proc/self/mountinfo")
@@ -31,7 +46,7 @@ func observe() things {
 	} {
 		paths, _ := filepath.Glob(pattern)
 		for _, p := range paths {
-			if info, err := os.Stat(p); err == nil && (kind != "control group" || info.IsDir()) {
+			if _, err := os.Stat(p); err == nil && (kind != "control group" || groups[p]) {
 				seen[kind+" "+p] = true
 			}
 		}

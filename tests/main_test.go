@@ -63,6 +63,9 @@ func setUp() error {
 	if out, err := cleat("host", "start").CombinedOutput(); err != nil {
 		return fmt.Errorf("host start: %w\n%s", err, out)
 	}
+	if err := noteGroup(shared()); err != nil {
+		return err
+	}
 	env.path = filepath.Join(env.root, "bin")
 	if err := os.Mkdir(env.path, 0o700); err != nil {
 		return err

@@ -34,6 +34,9 @@ func newSite(t *testing.T, args ...string) site {
 		}
 	})
 	s.must(t, append([]string{"host", "start"}, args...)...)
+	if err := noteGroup(s); err != nil {
+		t.Fatal(err)
+	}
 	return s
 }
 
