@@ -116,6 +116,10 @@ func (e *Engine) view(c spec.Container, unit supervisor.UnitStatus) (Container, 
 		return Container{}, err
 	}
 	v := Container{Container: c, Run: run}
+	if unit.ActiveState == "" { // no unit: most of many containers
+		v.Status = statusOf(unit, run, false)
+		return v, nil
+	}
 	live, err := e.state.LoadLive(c.ID)
 	if err != nil && !isNotFound(err) {
 		return Container{}, err

@@ -265,7 +265,8 @@ func (s *Store) idOfPrefix(prefix string) (string, error) {
 	return found, nil
 }
 
-// IDs returns the ids of all containers that have a name, sorted.
+// IDs returns the ids of all containers that have a name, sorted. One of them
+// may be gone when it is looked at, by a removal that goes on or was killed.
 func (s *Store) IDs() ([]string, error) {
 	entries, err := os.ReadDir(s.names())
 	if err != nil {
@@ -273,8 +274,8 @@ func (s *Store) IDs() ([]string, error) {
 	}
 	ids := make([]string, 0, len(entries))
 	for _, e := range entries {
-		if id, err := s.idOfName(e.Name()); err == nil {
-			ids = append(ids, id)
+		if target, err := os.Readlink(filepath.Join(s.names(), e.Name())); err == nil {
+			ids = append(ids, filepath.Base(target))
 		}
 	}
 	slices.Sort(ids)
