@@ -125,7 +125,7 @@ func (s *Store) Create(ctx context.Context, c spec.Container, files map[string][
 		write = fsx.WriteFileVolatile
 	}
 	for name, data := range files {
-		if err := write(filepath.Join(dir, name), data, 0o600); err != nil {
+		if err := write(filepath.Join(dir, name), data, fileMode(name)); err != nil {
 			return fmt.Errorf("write start plan: %w", err)
 		}
 	}
@@ -146,6 +146,16 @@ func (s *Store) Create(ctx context.Context, c spec.Container, files map[string][
 }
 
 const containerFile = "container.json"
+
+// fileMode returns the mode of a file of a container. Its users read those that
+// it sees below /etc; the host's cannot reach them.
+func fileMode(name string) os.FileMode {
+	switch name {
+	case "hostname", "hosts", "resolv.conf":
+		return 0o644
+	}
+	return 0o600
+}
 
 // claim takes name for container id. A name whose container is gone is left
 // over from a removal that was killed, and is taken over.
