@@ -217,20 +217,50 @@ func (r ExecRequest) wire() (int, error) {
 	return fd, nil
 }
 
-// rlimitsOf returns the resource limits of process pid by number; none if they
-// cannot be had, as of another user's process without CAP_SYS_RESOURCE.
+// rlimitsOf returns the resource limits of process pid by number. It reads them
+// from proc_pid_limits(5), because prlimit(2) needs CAP_SYS_RESOURCE for the
+// processes of others, which root does not have everywhere.
 func rlimitsOf(pid int) ([]unix.Rlimit, error) {
-	limits := make([]unix.Rlimit, len(rlimitNames))
-	for n := range limits {
-		err := unix.Prlimit(pid, n, nil, &limits[n])
-		if errors.Is(err, unix.EPERM) {
-			return nil, nil
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read limits of process %d: %w", pid, err)
-		}
+	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/limits")
+	if err != nil {
+		return nil, fmt.Errorf("read limits of process %d: %w", pid, err)
+	}
+	limits, err := parseLimits(string(text))
+	if err != nil {
+		return nil, fmt.Errorf("read limits of process %d: %w", pid, err)
 	}
 	return limits, nil
+}
+
+// parseLimits reads the table of proc_pid_limits(5): a line for each limit in
+// the order of their numbers, the soft limit at the 27th character.
+func parseLimits(table string) ([]unix.Rlimit, error) {
+	const values = 26
+	_, lines, _ := strings.Cut(table, "\n")
+	limits := make([]unix.Rlimit, 0, len(rlimitNames))
+	for line := range strings.Lines(lines) {
+		if len(line) < values {
+			return nil, fmt.Errorf("line %q is too short", line)
+		}
+		fields := strings.Fields(line[values:])
+		if len(fields) < 2 || len(limits) == len(rlimitNames) {
+			return nil, fmt.Errorf("line %q is not of the known form", line)
+		}
+		soft, softErr := parseLimit(fields[0])
+		hard, hardErr := parseLimit(fields[1])
+		if err := errors.Join(softErr, hardErr); err != nil {
+			return nil, err
+		}
+		limits = append(limits, unix.Rlimit{Cur: soft, Max: hard})
+	}
+	return limits, nil
+}
+
+func parseLimit(s string) (uint64, error) {
+	if s == "unlimited" {
+		return unix.RLIM_INFINITY, nil
+	}
+	return strconv.ParseUint(s, 10, 64)
 }
 
 // fork clones the child into the container's PID namespace and cgroup. It

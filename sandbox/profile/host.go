@@ -159,7 +159,7 @@ func nodesBelow(path string, except []string) (nodes []specs.LinuxDevice, err er
 			return nil
 		}
 		node, err := nodeAt(name)
-		if errors.Is(err, fs.ErrNotExist) {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, errNoDevice) {
 			return nil
 		}
 		nodes = append(nodes, node)
@@ -168,15 +168,24 @@ func nodesBelow(path string, except []string) (nodes []specs.LinuxDevice, err er
 	return nodes, err
 }
 
+// errNoDevice says that a path does not lead to a device node. A directory may
+// list one all the same, where another file is mounted over it.
+var errNoDevice = errors.New("not a device node")
+
 func nodeAt(path string) (specs.LinuxDevice, error) {
 	var st unix.Stat_t
 	if err := unix.Lstat(path, &st); err != nil {
 		return specs.LinuxDevice{}, &os.PathError{Op: "lstat", Path: path, Err: err}
 	}
 	mode := os.FileMode(st.Mode & 0o777)
-	kind := "c"
-	if st.Mode&unix.S_IFMT == unix.S_IFBLK {
+	kind := ""
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFCHR:
+		kind = "c"
+	case unix.S_IFBLK:
 		kind = "b"
+	default:
+		return specs.LinuxDevice{}, fmt.Errorf("%s: %w", path, errNoDevice)
 	}
 	return specs.LinuxDevice{
 		Path: path, Type: kind,

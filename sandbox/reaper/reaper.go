@@ -39,7 +39,18 @@ func Main(args []string) int {
 		}
 		return 126
 	}
+	limitLike(pid)
 	return attend(pid, signals)
+}
+
+// limitLike takes over the command's limit of open files, which Go's runtime has
+// raised for this process alone: what is executed in the container later gets
+// the limits of its first process.
+func limitLike(pid int) {
+	var limit unix.Rlimit
+	if unix.Prlimit(pid, unix.RLIMIT_NOFILE, nil, &limit) == nil { // else it has ended
+		_ = unix.Setrlimit(unix.RLIMIT_NOFILE, &limit) // lowers the soft limit only
+	}
 }
 
 // attend looks after the command until it ends.
