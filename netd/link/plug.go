@@ -201,7 +201,7 @@ func endpointSysctls(e netd.Endpoint) error {
 		return put(dir+"/disable_ipv6", "1")
 	}
 	for _, s := range [][2]string{{"accept_ra", "0"}, {"accept_dad", "0"}, {"disable_ipv6", "0"}} {
-		if err := put(dir+"/"+s[0], s[1]); err != nil {
+		if err := set(dir+"/"+s[0], s[1]); err != nil { // reading first saves a wait for the lock
 			return err
 		}
 	}
