@@ -27,9 +27,8 @@ func newLogin(c *cli) *cobra.Command {
 	f := &loginFlags{}
 	cmd := &cobra.Command{
 		Use: "login [OPTIONS] [SERVER]", Short: "Authenticate to a registry",
-		Long:        "Defaults to Docker Hub if no server is specified.",
-		Annotations: map[string]string{placeKey: placeRoot},
-		Args:        between(0, 1), ValidArgsFunction: cobra.NoFileCompletions,
+		Long: "Defaults to Docker Hub if no server is specified.",
+		Args: between(0, 1), ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	cmd.Flags().StringVarP(&f.password, "password", "p", "", "Password or Personal Access Token (PAT)")
 	cmd.Flags().BoolVar(&f.passwordStdin, "password-stdin", false, "Take the Password or Personal Access Token (PAT) from stdin")
@@ -59,9 +58,8 @@ func (c *cli) login(ctx context.Context, eng loginer, server, user, password str
 func newLogout(c *cli) *cobra.Command {
 	return &cobra.Command{
 		Use: "logout [SERVER]", Short: "Log out from a registry",
-		Long:        "If no server is specified, it is Docker Hub.",
-		Annotations: map[string]string{placeKey: placeRoot},
-		Args:        between(0, 1), ValidArgsFunction: cobra.NoFileCompletions,
+		Long: "If no server is specified, it is Docker Hub.",
+		Args: between(0, 1), ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			eng, err := c.engine()
 			if err != nil {

@@ -219,13 +219,14 @@ func (c *cli) enter(cmd *cobra.Command) error {
 	case place == placeAnywhere || isCompletion(cmd):
 		return nil
 	}
-	if err := c.needRoot(); err != nil {
-		return err
+	err := c.needRoot()
+	if err == nil && place != placeRoot {
+		err = c.enterHost(cmd.Context(), c)
 	}
-	if place == placeRoot {
-		return nil
+	if cmd.Name() == "run" {
+		return ownFailure(err)
 	}
-	return c.enterHost(cmd.Context(), c)
+	return err
 }
 
 // isRequest reports whether a shell's completion asks for words.
