@@ -436,6 +436,23 @@ func exist(path string) bool {
 	return err == nil
 }
 
+// tarOf is a tar of one file.
+func tarOf(t testing.TB, name string, content []byte) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	if err := w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644, Size: int64(len(content))}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.Write(content); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
 // isEmpty reports whether a directory has no entry.
 func isEmpty(dir string) bool {
 	entries, err := os.ReadDir(dir)

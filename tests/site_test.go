@@ -131,7 +131,7 @@ func until(t testing.TB, what string, ok func() bool) {
 
 // goSpeak is what must not reach a user: Go's syntax, panics, bare numbers of
 // errors.
-var goSpeak = regexp.MustCompile(`panic|goroutine|runtime error|&\{|map\[|%!|0x[0-9a-f]{6}|<nil>|\*[a-z]+\.[A-Z]|errno|\bE[A-Z]{3,}\b`)
+var goSpeak = regexp.MustCompile(`panic:|goroutine|runtime error|&\{|map\[|%!|0x[0-9a-f]{6}|<nil>|\*[a-z]+\.[A-Z]|errno|\bE[A-Z]{3,}\b`)
 
 // plain fails the test if a message is not one for users.
 func plain(t testing.TB, message string) {
