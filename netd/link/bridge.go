@@ -7,6 +7,7 @@ import (
 	"hash/fnv"
 	"io/fs"
 	"net"
+	"net/netip"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -138,6 +139,9 @@ func (c *conn) complete(n *netd.Network, found linkInfo) error {
 	for _, s := range n.Subnets {
 		reqs = append(reqs, addAddr(found.index, s.Bridge()))
 	}
+	if n.Subnet6() != nil && !n.Internal {
+		reqs = append(reqs, loopbackRoute(found.index))
+	}
 	if err := c.do(reqs...); err != nil {
 		return err
 	}
@@ -145,6 +149,21 @@ func (c *conn) complete(n *netd.Network, found linkInfo) error {
 		return err
 	}
 	return c.do(setLink("mark bridge as complete", found.index, 0, nl.NewRtAttr(unix.IFLA_IFALIAS, []byte(alias(n)))))
+}
+
+// loopbackRoute makes ::1 local on the bridge too. It is what route_localnet is
+// for IPv4: the answers to a connection to [::1] that was led to a container come
+// in by the bridge, and the kernel looks for routes to ::1 on that device alone
+// (rt6_need_strict). It opens nothing: a packet that has ::1 in it on the wire is
+// dropped before (ip6_rcv). The metric keeps lo's own route first and those of
+// several bridges apart.
+func loopbackRoute(index int32) request {
+	m := nl.NewRtMsg()
+	m.Family, m.Dst_len, m.Table, m.Type = unix.AF_INET6, 128, unix.RT_TABLE_LOCAL, unix.RTN_LOCAL
+	return newRequest("add route to ::1", unix.RTM_NEWROUTE, unix.NLM_F_CREATE|unix.NLM_F_REPLACE, m,
+		nl.NewRtAttr(unix.RTA_DST, netip.IPv6Loopback().AsSlice()),
+		nl.NewRtAttr(unix.RTA_PRIORITY, nl.Uint32Attr(10000+uint32(index))),
+		nl.NewRtAttr(unix.RTA_OIF, nl.Uint32Attr(uint32(index))))
 }
 
 // dropOtherAddrs removes the addresses that the bridge has from an older

@@ -18,8 +18,10 @@ const (
 	setInternal = "internal" // bridges of networks without a way out
 	setClosed   = "closed"   // bridges whose containers do not reach each other
 	setMasq     = "masq"     // bridges whose traffic leaves with the host's address
-	mapPorts4   = "ports4"   // ports on one address
-	mapAny4     = "any4"     // ports on every address of the family
+	setLocal4   = "local4"   // each bridge with its subnet
+	setLocal6   = "local6"
+	mapPorts4   = "ports4" // ports on one address
+	mapAny4     = "any4"   // ports on every address of the family
 	mapPorts6   = "ports6"
 	mapAny6     = "any6"
 )
@@ -36,6 +38,8 @@ func sets(table *nftables.Table) []*nftables.Set {
 		{Name: setInternal, KeyType: ifname},
 		{Name: setClosed, KeyType: ifname},
 		{Name: setMasq, KeyType: ifname},
+		{Name: setLocal4, KeyType: cat(ifname, v4), Interval: true, Concatenation: true},
+		{Name: setLocal6, KeyType: cat(ifname, v6), Interval: true, Concatenation: true},
 		{Name: mapPorts4, KeyType: cat(proto, v4, port), DataType: cat(v4, port), IsMap: true},
 		{Name: mapAny4, KeyType: cat(proto, port), DataType: cat(v4, port), IsMap: true},
 		{Name: mapPorts6, KeyType: cat(proto, v6, port), DataType: cat(v6, port), IsMap: true},
@@ -61,7 +65,14 @@ type element struct {
 func elementsOf(n Network, all bool) []element {
 	name := ifname(n.Device)
 	one := nftables.SetElement{Key: name}
-	es := []element{{setBridges, one}, {setPairs, nftables.SetElement{Key: append(append([]byte(nil), name...), name...)}}}
+	es := []element{{setBridges, one}, {setPairs, nftables.SetElement{Key: join(name, name)}}}
+	for _, p := range n.Subnets {
+		set := setLocal4
+		if p.Addr().Is6() {
+			set = setLocal6
+		}
+		es = append(es, element{set, nftables.SetElement{Key: join(name, p.Masked().Addr().AsSlice()), KeyEnd: join(name, last(p))}})
+	}
 	if n.Internal || all {
 		es = append(es, element{setInternal, one})
 	}
@@ -72,6 +83,17 @@ func elementsOf(n Network, all bool) []element {
 		es = append(es, element{setMasq, one})
 	}
 	return es
+}
+
+func join(a, b []byte) []byte { return append(append(make([]byte, 0, len(a)+len(b)), a...), b...) }
+
+// last returns the highest address of a prefix.
+func last(p netip.Prefix) []byte {
+	b := p.Addr().AsSlice()
+	for i := p.Bits(); i < 8*len(b); i++ {
+		b[i/8] |= 0x80 >> (i % 8)
+	}
+	return b
 }
 
 // ifname returns a device's name as the kernel compares it, filled up with zeros.

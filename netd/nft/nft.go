@@ -5,16 +5,22 @@
 // and maps, which come and go with networks and published ports: a start or stop
 // is one transaction whose cost does not depend on how many there are.
 //
+// On a host where br_netfilter is loaded and net.bridge.bridge-nf-call-ip6tables
+// is 1, connections of the host to [::1] are not led to containers: the kernel
+// drops the answers. Whoever holds the socket that reserves the port can carry
+// them. There, too, containers of a network that forbids neighbours to talk do
+// not reach each other by published ports.
+//
 // # For administrators
 //
 // The chain "user" is theirs: it is made empty and never changed afterwards.
-// Every packet that is forwarded to or from a container passes it before cleat
-// decides. Translation has happened by then, so the port on the host is
-// "ct original proto-dst", the address that the client asked for is "ct original
-// ip daddr", and the sender's address is unchanged. For example, to let only one
-// network reach port 8080:
+// Every packet that is forwarded to or from a container, answers included, passes
+// it before cleat decides. Translation has happened by then, so the port on the
+// host is "ct original proto-dst", the address that the client asked for is
+// "ct original ip daddr", and the sender's address is unchanged. For example, to
+// let only one network reach port 8080:
 //
-//	nft add rule inet cleat user ct original proto-dst 8080 ip saddr != 192.0.2.0/24 drop
+//	nft add rule inet cleat user ct direction original meta l4proto tcp ct original proto-dst 8080 ip saddr != 192.0.2.0/24 drop
 //
 // Rules there last until the ruleset is flushed, so they belong into a file that
 // is loaded after cleat's, for example with nft -f in a unit ordered after it.
@@ -37,6 +43,7 @@ const DefaultTable = "cleat"
 
 // Table is the firewall in the network namespace of the thread that calls its
 // methods. It holds nothing open and may be used by many processes at a time.
+// New makes one.
 type Table struct{ name string }
 
 // New returns the table called name; "" means DefaultTable. Two sets of state
@@ -50,15 +57,20 @@ func New(name string) Table {
 
 // Network is what the firewall needs to know of a network.
 type Network struct {
-	Device   string `json:"device"`             // the bridge
-	Internal bool   `json:"internal,omitempty"` // no way out
-	Isolated bool   `json:"isolated,omitempty"` // its containers do not reach each other
-	NoMasq   bool   `json:"no_masq,omitempty"`  // outgoing traffic keeps its source
+	Device   string         `json:"device"`             // the bridge
+	Subnets  []netip.Prefix `json:"subnets"`            // masked
+	Internal bool           `json:"internal,omitempty"` // no way out
+	Isolated bool           `json:"isolated,omitempty"` // its containers do not reach each other
+	NoMasq   bool           `json:"no_masq,omitempty"`  // outgoing traffic keeps its source
 }
 
 // NetworkOf returns what the firewall needs to know of n.
 func NetworkOf(n *netd.Network) Network {
-	return Network{Device: n.Device, Internal: n.Internal, Isolated: n.Isolated, NoMasq: n.NoMasq}
+	out := Network{Device: n.Device, Internal: n.Internal, Isolated: n.Isolated, NoMasq: n.NoMasq}
+	for _, s := range n.Subnets {
+		out.Subnets = append(out.Subnets, s.Prefix)
+	}
+	return out
 }
 
 // Mapping leads a published port to a container. The port has to be assigned

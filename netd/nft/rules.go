@@ -29,7 +29,6 @@ func (b *batch) build(staleMarks []string) {
 		b.note(b.conn.AddSet(s, nil))
 	}
 	b.conn.AddChain(&nftables.Chain{Table: b.table, Name: chainUser})
-	b.conn.AddChain(&nftables.Chain{Table: b.table, Name: mark})
 	for _, name := range staleMarks {
 		b.conn.DelChain(&nftables.Chain{Table: b.table, Name: name})
 	}
@@ -40,6 +39,7 @@ func (b *batch) build(staleMarks []string) {
 	b.output(b.chain("output", nftables.ChainTypeNAT, *nftables.ChainHookOutput, *nftables.ChainPriorityNATDest))
 	b.forward(b.chain("forward", nftables.ChainTypeFilter, *nftables.ChainHookForward, *nftables.ChainPriorityFilter))
 	b.postrouting(b.chain("postrouting", nftables.ChainTypeNAT, *nftables.ChainHookPostrouting, *nftables.ChainPriorityNATSource))
+	b.conn.AddChain(&nftables.Chain{Table: b.table, Name: mark})
 }
 
 // chain adds a chain and empties it. Without a type it is one to jump to.
@@ -116,9 +116,12 @@ func (b *batch) forward(c *nftables.Chain) {
 // postrouting gives the host's address to what would not be answered otherwise:
 // containers that reach a neighbour or themselves by a published port, the
 // host's own connections from a loopback address, and what leaves for outside.
+// The first are known by their subnet: where br_netfilter translates on the
+// bridge already, there is no device that they came in by.
 func (b *batch) postrouting(c *nftables.Chain) {
 	masq := []expr.Any{&expr.Masq{}}
-	b.rule(c, inOut(setPairs), translated(), masq)
+	b.rule(c, outFrom(setLocal4, 4), translated(), masq)
+	b.rule(c, outFrom(setLocal6, 16), translated(), masq)
 	b.rule(c, out(setBridges, true), address(loopback4(), source), masq)
 	b.rule(c, out(setBridges, true), address(loopback6(), source), masq)
 	b.rule(c, in(setMasq, true), out(setBridges, false), masq)
@@ -162,6 +165,19 @@ func inOut(set string) []expr.Any {
 		&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: reg2},
 		&expr.Lookup{SourceRegister: reg1, SetName: set},
 	}
+}
+
+// outFrom matches packets whose outgoing device and source address, of the
+// given size, are in the set together.
+func outFrom(set string, addrBytes uint32) []expr.Any {
+	proto, offset := byte(unix.NFPROTO_IPV4), uint32(12)
+	if addrBytes == 16 {
+		proto, offset = unix.NFPROTO_IPV6, 8
+	}
+	return append(family(proto),
+		&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: reg1},
+		&expr.Payload{DestRegister: reg2, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: addrBytes},
+		&expr.Lookup{SourceRegister: reg1, SetName: set})
 }
 
 func family(proto byte) []expr.Any {

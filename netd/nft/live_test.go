@@ -1,0 +1,449 @@
+package nft_test
+
+import (
+	"encoding/binary"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/cleat-project/cleat/netd"
+	"github.com/cleat-project/cleat/netd/internal/nstest"
+	"github.com/cleat-project/cleat/netd/link"
+	"github.com/cleat-project/cleat/netd/nft"
+)
+
+// site is a host with a neighbour on its LAN and a client far away, behind a
+// router that is the neighbour too:
+//
+//	client 198.51.100.9 --- lan 192.0.2.2 --- host 192.0.2.1 --- bridges
+type site struct {
+	t                 *testing.T
+	host, lan, client *nstest.NS
+	table             nft.Table
+	networks          []netd.Network
+	boxes             int
+}
+
+const (
+	host4, host6     = "192.0.2.1", "2001:db8:1::1"
+	lan4             = "192.0.2.2"
+	client4, client6 = "198.51.100.9", "2001:db8:2::9"
+)
+
+func newSite(t *testing.T) *site {
+	t.Helper()
+	s := &site{t: t, table: nft.New(""), host: nstest.New(t, "host"), lan: nstest.New(t, "lan"), client: nstest.New(t, "client")}
+	nstest.Link(s.host, s.lan)
+	nstest.Link(s.lan, s.client)
+	s.host.Addr("lan", host4+"/24", host6+"/64")
+	s.lan.Addr("host", lan4+"/24", "2001:db8:1::2/64")
+	s.lan.Addr("client", "198.51.100.1/24", "2001:db8:2::1/64")
+	s.client.Addr("lan", client4+"/24", client6+"/64")
+	for _, gw := range []string{lan4, "2001:db8:1::2"} {
+		s.host.Route("default", gw)
+	}
+	for _, gw := range []string{"198.51.100.1", "2001:db8:2::1"} {
+		s.client.Route("default", gw)
+	}
+	s.lan.SetSysctl("ipv4/ip_forward", "1")
+	s.lan.SetSysctl("ipv6/conf/all/forwarding", "1")
+	return s
+}
+
+// network makes a network with its bridge and rules.
+func (s *site) network(req netd.Request) *netd.Network {
+	s.t.Helper()
+	req.ID = strings.Repeat(string("abcdef"[len(s.networks)]), 64)
+	n, err := netd.Plan(req, netd.Surroundings{Networks: s.networks})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.networks = append(s.networks, n)
+	do(s.t, s.host, func() error { return s.table.Add(nft.State{Networks: []nft.Network{nft.NetworkOf(&n)}}) })
+	return &n
+}
+
+// box is a container: a namespace that is plugged into a network.
+type box struct {
+	*nstest.NS
+	four, six string
+	endpoint  netd.Endpoint
+}
+
+// box plugs a container in, with the tenth address and following, that answers
+// on port 80 of every protocol; it publishes ports.
+func (s *site) box(n *netd.Network, name string, ports ...string) box {
+	s.t.Helper()
+	s.boxes++
+	b := box{NS: nstest.New(s.t, name)}
+	b.endpoint = netd.Endpoint{NetworkID: n.ID, ContainerID: strings.Repeat(string("0123456789"[s.boxes]), 64), Isolated: n.Isolated}
+	e := &b.endpoint
+	for _, sub := range n.Subnets {
+		a := sub.Gateway
+		for range 10 + s.boxes {
+			a = a.Next()
+		}
+		p, gw := netip.PrefixFrom(a, sub.Prefix.Bits()), sub.Gateway
+		if n.Internal {
+			gw = netip.Addr{}
+		}
+		if a.Is4() {
+			e.Addr4, e.Gateway4, b.four = p, gw, a.String()
+		} else {
+			e.Addr6, e.Gateway6, b.six = p, gw, a.String()
+		}
+	}
+	do(s.t, s.host, func() error {
+		br, err := link.EnsureBridge(n)
+		if err != nil {
+			return err
+		}
+		if err := link.Plug(br, b.FD(), b.endpoint); err != nil {
+			return err
+		}
+		return s.table.Add(b.mappings(s.t, ports...))
+	})
+	b.Echo("tcp", ":80")
+	b.Echo("udp4", b.four+":80")
+	if b.six != "" {
+		b.Echo("udp6", "["+b.six+"]:80")
+	}
+	return b
+}
+
+func (b box) mappings(t *testing.T, ports ...string) nft.State {
+	t.Helper()
+	var s nft.State
+	for _, p := range ports {
+		s.Ports = append(s.Ports, mapping(t, p, b.four, b.six))
+	}
+	return s
+}
+
+// asks checks who answers: "" for nobody.
+func asks(t *testing.T, from *nstest.NS, what, network, addr, want string) {
+	t.Helper()
+	if got := from.Ask(network, addr); got != want {
+		t.Errorf("%s: %s %s answers %q, want %q", what, network, addr, got, want)
+	}
+}
+
+func at(host, port string) string { return net.JoinHostPort(host, port) }
+
+func TestPublishedPorts(t *testing.T) {
+	t.Run("plain bridge", func(t *testing.T) { testPublishedPorts(t, "0") })
+	t.Run("br_netfilter", func(t *testing.T) { testPublishedPorts(t, "1") })
+}
+
+// brNetfilter switches translation on bridges, if the kernel has it loaded, and
+// reports whether it is on.
+func (s *site) brNetfilter(value string) bool {
+	if out, err := s.host.Try("ls", "/proc/sys/net/bridge"); err != nil || out == "" {
+		return false
+	}
+	for _, key := range []string{"iptables", "ip6tables"} {
+		s.host.SetSysctl("bridge/bridge-nf-call-"+key, value)
+	}
+	return value == "1"
+}
+
+func testPublishedPorts(t *testing.T, brNetfilter string) {
+	s := newSite(t)
+	filtered := s.brNetfilter(brNetfilter)
+	n := s.network(netd.Request{Name: "bridge", IPv6: true})
+	web := s.box(n, "web", "8080:80", "8080:80/udp", "127.0.0.1:8081:80", "[::1]:8081:80", host4+":8082:80")
+	peer := s.box(n, "peer")
+	other := s.box(s.network(netd.Request{Name: "other", IPv6: true}), "other")
+	gw4, gw6 := n.Subnet4().Gateway.String(), n.Subnet6().Gateway.String()
+
+	for _, tt := range []struct {
+		name          string
+		from          *nstest.NS
+		network, addr string
+		want          string
+	}{
+		{"outside keeps its address", s.client, "tcp", at(host4, "8080"), "web " + client4},
+		{"outside, IPv6", s.client, "tcp", at(host6, "8080"), "web " + client6},
+		{"outside, UDP", s.client, "udp", at(host4, "8080"), "web " + client4},
+		{"outside, UDP, IPv6", s.client, "udp", at(host6, "8080"), "web " + client6},
+		{"LAN", s.lan, "tcp", at(host4, "8080"), "web " + lan4},
+		{"host by its address", s.host, "tcp", at(host4, "8080"), "web " + host4},
+		{"host by its address, IPv6", s.host, "tcp", at(host6, "8080"), "web " + host6},
+		{"host by 127.0.0.1", s.host, "tcp", at("127.0.0.1", "8080"), "web " + gw4},
+		{"host by 127.0.0.1, UDP", s.host, "udp", at("127.0.0.1", "8080"), "web " + gw4},
+		{"host by ::1", s.host, "tcp", at("::1", "8080"), "web " + gw6},
+		{"host by ::1, UDP", s.host, "udp", at("::1", "8080"), "web " + gw6},
+		{"host by the container's", s.host, "tcp", at(web.four, "80"), "web " + gw4},
+		{"itself by the host's", web.NS, "tcp", at(host4, "8080"), "web " + gw4},
+		{"itself by the host's, IPv6", web.NS, "tcp", at(host6, "8080"), "web " + gw6},
+		{"itself by the gateway's", web.NS, "tcp", at(gw4, "8080"), "web " + gw4},
+		{"neighbour by the host's", peer.NS, "tcp", at(host4, "8080"), "web " + gw4},
+		{"neighbour by the host's, UDP", peer.NS, "udp", at(host4, "8080"), "web " + gw4},
+		{"neighbour directly", peer.NS, "tcp", at(web.four, "80"), "web " + peer.four},
+		{"other network by the host's", other.NS, "tcp", at(host4, "8080"), "web " + other.four},
+		{"other network by the host's, IPv6", other.NS, "tcp", at(host6, "8080"), "web " + other.six},
+		{"other network directly", other.NS, "tcp", at(web.four, "80"), ""},
+		{"other network directly, IPv6", other.NS, "tcp", at(web.six, "80"), ""},
+		{"host by 127.0.0.1 published there alone", s.host, "tcp", at("127.0.0.1", "8081"), "web " + gw4},
+		{"host by ::1 published there alone", s.host, "tcp", at("::1", "8081"), "web " + gw6},
+		{"host by another address than published", s.host, "tcp", at(host4, "8081"), ""},
+		{"outside, published on 127.0.0.1", s.client, "tcp", at(host4, "8081"), ""},
+		{"neighbour, published on 127.0.0.1", peer.NS, "tcp", at(host4, "8081"), ""},
+		{"published on one address", s.client, "tcp", at(host4, "8082"), "web " + client4},
+		{"published on one address, by another", s.host, "tcp", at("127.0.0.1", "8082"), ""},
+		{"other protocol", s.client, "udp", at(host4, "8082"), ""},
+		{"not published", s.client, "tcp", at(host4, "80"), ""},
+	} {
+		if filtered && tt.from == s.host && strings.HasPrefix(tt.addr, "[::1]") {
+			continue // see the package's comment
+		}
+		asks(t, tt.from, tt.name, tt.network, tt.addr, tt.want)
+	}
+
+	do(t, s.host, func() error { return s.table.Remove(web.mappings(t, "8080:80")) })
+	asks(t, s.client, "after removal", "tcp", at(host4, "8080"), "")
+	asks(t, s.client, "after removal of another", "udp", at(host4, "8080"), "web "+client4)
+}
+
+func TestContainersReachOutButNotIn(t *testing.T) {
+	s := newSite(t)
+	web := s.box(s.network(netd.Request{Name: "bridge", IPv6: true}), "web")
+	routed := s.box(s.network(netd.Request{Name: "routed", Options: map[string]string{"com.docker.network.bridge.enable_ip_masquerade": "false"}}), "routed")
+	s.client.Echo("tcp", ":7")
+	s.client.Echo("udp", client4+":7")
+	for _, nw := range []string{"tcp", "udp"} {
+		asks(t, web.NS, "out", nw, at(client4, "7"), "client "+host4)
+	}
+	asks(t, web.NS, "out, IPv6", "tcp", at(client6, "7"), "client "+host6)
+	for _, neighbour := range []*nstest.NS{s.lan, s.client} { // who routes packets for the containers' subnet to the host
+		if neighbour == s.lan {
+			neighbour.Route("172.16.0.0/12", host4)
+			neighbour.Route("fc00::/7", host6)
+		}
+		asks(t, neighbour, "in by a route", "tcp", at(web.four, "80"), "")
+		asks(t, neighbour, "in by a route, IPv6", "tcp", at(web.six, "80"), "")
+		asks(t, neighbour, "in by a route", "udp", at(web.four, "80"), "")
+	}
+	asks(t, routed.NS, "out with its own address", "tcp", at(client4, "7"), "client "+routed.four)
+}
+
+// An internal network has no way out and none in, whatever routes a container
+// makes itself (CVE-2024-29018 is about names, which package dns looks after).
+func TestInternalNetwork(t *testing.T) {
+	s := newSite(t)
+	n := s.network(netd.Request{Name: "inside", Internal: true, IPv6: true})
+	a, b := s.box(n, "a", "8080:80"), s.box(n, "b")
+	web := s.box(s.network(netd.Request{Name: "bridge"}), "web", "9090:80")
+	s.client.Echo("tcp", ":7")
+	s.lan.Route("172.16.0.0/12", host4)
+
+	asks(t, a.NS, "neighbour", "tcp", at(b.four, "80"), "b "+a.four)
+	asks(t, a.NS, "neighbour, IPv6", "tcp", at(b.six, "80"), "b "+a.six)
+	for _, gw := range []string{n.Subnet4().Gateway.String(), n.Subnet6().Gateway.String()} {
+		a.Route("default", gw)
+	}
+	asks(t, a.NS, "out", "tcp", at(client4, "7"), "")
+	asks(t, a.NS, "out, IPv6", "tcp", at(client6, "7"), "")
+	asks(t, a.NS, "other network", "tcp", at(web.four, "80"), "")
+	asks(t, a.NS, "published port of another network", "tcp", at(host4, "9090"), "")
+	asks(t, web.NS, "in from another network", "tcp", at(a.four, "80"), "")
+	asks(t, s.lan, "in by a route", "tcp", at(a.four, "80"), "")
+	asks(t, s.client, "in by a published port", "tcp", at(host4, "8080"), "")
+}
+
+func TestIsolatedContainers(t *testing.T) {
+	s := newSite(t)
+	s.brNetfilter("0")
+	n := s.network(netd.Request{Name: "quiet", IPv6: true, Options: map[string]string{"com.docker.network.bridge.enable_icc": "false"}})
+	a, b := s.box(n, "a", "8080:80"), s.box(n, "b")
+	s.client.Echo("tcp", ":7")
+	asks(t, b.NS, "neighbour", "tcp", at(a.four, "80"), "")
+	asks(t, b.NS, "neighbour, IPv6", "tcp", at(a.six, "80"), "")
+	asks(t, b.NS, "out", "tcp", at(client4, "7"), "client "+host4)
+	asks(t, b.NS, "neighbour's published port", "tcp", at(host4, "8080"), "a "+n.Subnet4().Gateway.String())
+	asks(t, s.client, "in by a published port", "tcp", at(host4, "8080"), "a "+client4)
+	if s.brNetfilter("1") {
+		asks(t, b.NS, "neighbour, filtered on the bridge", "tcp", at(a.four, "80"), "")
+	}
+}
+
+func TestTheUsersChainDecidesFirst(t *testing.T) {
+	needNft(t)
+	s := newSite(t)
+	web := s.box(s.network(netd.Request{Name: "bridge"}), "web", "8080:80", "8081:80")
+	s.host.Run("nft", "add", "rule", "inet", "cleat", "user", "ct", "direction", "original", "meta", "l4proto", "tcp", "ct", "original", "proto-dst", "8080", "ip", "saddr", "!=", "192.0.2.0/24", "drop")
+	asks(t, s.client, "filtered", "tcp", at(host4, "8080"), "")
+	asks(t, s.lan, "let through", "tcp", at(host4, "8080"), "web "+lan4)
+	asks(t, s.client, "other port", "tcp", at(host4, "8081"), "web "+client4)
+	_ = web
+}
+
+// Whatever takes the rules away, Set brings back everything.
+func TestRestoredAfterFlush(t *testing.T) {
+	needNft(t)
+	s := newSite(t)
+	n := s.network(netd.Request{Name: "bridge"})
+	web := s.box(n, "web", "127.0.0.1:8080:80", "8081:80")
+	s.host.Run("nft", "flush", "ruleset")
+	asks(t, s.client, "flushed", "tcp", at(host4, "8080"), "") // CVE-2025-54388: not even now
+	do(t, s.host, func() error {
+		all := web.mappings(t, "127.0.0.1:8080:80", "8081:80")
+		all.Networks = []nft.Network{nft.NetworkOf(n)}
+		return s.table.Set(all)
+	})
+	asks(t, s.client, "restored", "tcp", at(host4, "8080"), "")
+	asks(t, s.client, "restored", "tcp", at(host4, "8081"), "web "+client4)
+	asks(t, s.host, "restored", "tcp", at("127.0.0.1", "8080"), "web "+n.Subnet4().Gateway.String())
+}
+
+// A neighbour on the LAN, or a container, sends to the host's MAC address with
+// 127.0.0.1 as destination, to reach a port published there alone, or a server
+// of the host's (moby's route_localnet class, CVE-2020-8558).
+func TestLoopbackIsNotReachedFromAWire(t *testing.T) {
+	s := newSite(t)
+	n := s.network(netd.Request{Name: "bridge"})
+	s.box(n, "web", "127.0.0.1:8080:80", "127.0.0.1:8080:80/udp", "8081:80/udp")
+	evil := s.box(n, "evil")
+	s.host.Echo("udp", "127.0.0.1:9999")
+	s.host.Echo("udp", "0.0.0.0:9998")
+
+	// Whoever routes 127.0.0.0/8 to the host and binds to another address sends
+	// just such packets.
+	for _, from := range []struct {
+		ns        *nstest.NS
+		dev, addr string
+		gw        string
+	}{{s.lan, "host", lan4, host4}, {evil.NS, "eth0", evil.four, n.Subnet4().Gateway.String()}} {
+		from.ns.SetSysctl("ipv4/conf/all/route_localnet", "1")
+		from.ns.Run("ip", "route", "del", "local", "127.0.0.0/8", "dev", "lo", "table", "local")
+		from.ns.Run("ip", "route", "del", "local", "127.0.0.1", "dev", "lo", "table", "local")
+		from.ns.Run("ip", "route", "add", "127.0.0.0/8", "via", from.gw, "dev", from.dev)
+		control := map[string]int{"udp 9998": 1} // an ordinary packet gets through, so the way is right
+		for addr, want := range map[string]string{at(from.gw, "9998"): "host " + from.addr} {
+			if got, err := from.ns.AskFrom("udp", at(from.addr, "0"), addr); got != want {
+				t.Fatalf("control %v: %q, %v", control, got, err)
+			}
+		}
+		sent := counter(t, s.host)
+		for _, target := range []string{"127.0.0.1:8080", "127.0.0.1:8081", "127.0.0.1:9999", "127.0.0.1:9998"} {
+			if got, err := from.ns.AskFrom("udp", at(from.addr, "0"), target); got != "" {
+				t.Errorf("udp %s answers %q, %v", target, got, err)
+			}
+		}
+		if got, err := from.ns.AskFrom("tcp", at(from.addr, "0"), "127.0.0.1:8080"); got != "" {
+			t.Errorf("tcp answers %q, %v", got, err)
+		}
+		if now := counter(t, s.host); now == sent {
+			t.Error("no packet with a loopback address arrived: the attack was not tried")
+		}
+	}
+}
+
+// counter counts packets to 127.0.0.0/8 that come from a wire, in a table of its
+// own that sees them before cleat's, and returns how many there were.
+func counter(t *testing.T, host *nstest.NS) string {
+	t.Helper()
+	needNft(t)
+	host.Run("nft", "add table ip watch; add counter ip watch seen; add chain ip watch pre { type filter hook prerouting priority -350; }; flush chain ip watch pre; add rule ip watch pre iifname != lo ip daddr 127.0.0.0/8 counter name seen")
+	return host.Run("nft", "list", "counter", "ip", "watch", "seen")
+}
+
+// A container sends router advertisements: neither the host nor its neighbours
+// take it for a router (CVE-2020-13401).
+func TestRouterAdvertisementsAreIgnored(t *testing.T) {
+	s := newSite(t)
+	n := s.network(netd.Request{Name: "bridge", IPv6: true})
+	evil, b := s.box(n, "evil"), s.box(n, "b")
+	witness := nstest.New(t, "witness") // takes advertisements, which shows that they are good ones
+	e := b.endpoint
+	e.ContainerID = strings.Repeat("f", 64)
+	e.Addr4, e.Addr6, e.Gateway6 = netip.MustParsePrefix("172.17.0.99/16"), netip.Prefix{}, netip.Addr{}
+	do(t, s.host, func() error {
+		br, err := link.EnsureBridge(n)
+		if err != nil {
+			return err
+		}
+		return link.Plug(br, witness.FD(), e)
+	})
+	witness.SetSysctl("ipv6/conf/eth0/accept_ra", "2")
+	witness.SetSysctl("ipv6/conf/eth0/accept_dad", "0")
+	witness.SetSysctl("ipv6/conf/eth0/disable_ipv6", "0")
+
+	routes := func() string {
+		return s.host.Run("ip", "-6", "route") + b.Run("ip", "-6", "route") + b.Run("ip", "-6", "addr")
+	}
+	before := routes()
+	sees := func() bool { return strings.Contains(witness.Run("ip", "-6", "route"), "proto ra") }
+	deadline := time.Now().Add(10 * time.Second)
+	for !sees() && time.Now().Before(deadline) {
+		advertise(t, evil.NS)
+		<-time.After(20 * time.Millisecond)
+	}
+	if !sees() {
+		t.Fatal("the witness has not taken the advertisement: the attack was not tried")
+	}
+	if after := routes(); before != after {
+		t.Errorf("routes and addresses were\n%s, are now\n%s", before, after)
+	}
+}
+
+// advertise sends a router advertisement with a prefix to all nodes (RFC 4861,
+// section 4.2).
+func advertise(t *testing.T, ns *nstest.NS) {
+	t.Helper()
+	var err error
+	ns.Do(func() {
+		var iface *net.Interface
+		if iface, err = net.InterfaceByName("eth0"); err != nil {
+			return
+		}
+		var fd int
+		if fd, err = unix.Socket(unix.AF_INET6, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_ICMPV6); err != nil {
+			return
+		}
+		defer func() { _ = unix.Close(fd) }()
+		if err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_MULTICAST_HOPS, 255); err != nil {
+			return
+		}
+		msg := []byte{134, 0, 0, 0, 64, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+		binary.BigEndian.PutUint16(msg[6:], 1800) // seconds for which the sender is a router
+		msg = append(msg, 3, 4, 64, 0xc0, 0, 1, 0x51, 0x80, 0, 0, 0x38, 0x40, 0, 0, 0, 0)
+		msg = append(msg, netip.MustParseAddr("2001:db8:bad::").AsSlice()...)
+		to := &unix.SockaddrInet6{Addr: netip.MustParseAddr("ff02::1").As16(), ZoneId: uint32(iface.Index)}
+		err = unix.Sendto(fd, msg, 0, to)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// When a container's namespace ends, nothing of it is left on the host.
+func TestNothingIsLeft(t *testing.T) {
+	s := newSite(t)
+	n := s.network(netd.Request{Name: "bridge", IPv6: true})
+	t.Run("container", func(t *testing.T) {
+		inner := *s
+		inner.t = t
+		b := inner.box(n, "web", "8080:80")
+		do(t, s.host, func() error { return s.table.Remove(b.mappings(t, "8080:80")) })
+	})
+	deadline := time.Now().Add(10 * time.Second)
+	gone := func() bool {
+		return !slices.ContainsFunc(s.host.Links(), func(l string) bool { return strings.HasPrefix(l, "cv") })
+	}
+	for !gone() && time.Now().Before(deadline) {
+		<-time.After(10 * time.Millisecond) // the kernel ends namespaces in its own time
+	}
+	if !gone() {
+		t.Errorf("links are left: %v", s.host.Links())
+	}
+	if text := list(t, s.host); strings.Contains(text, "8080") {
+		t.Errorf("ports are left:\n%s", text)
+	}
+	do(t, s.host, func() error { return link.RemoveBridge(n.Device) })
+}
