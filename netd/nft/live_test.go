@@ -2,6 +2,7 @@ package nft_test
 
 import (
 	"encoding/binary"
+	"errors"
 	"net"
 	"net/netip"
 	"slices"
@@ -9,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/cleat-project/cleat/netd"
@@ -420,6 +422,65 @@ func advertise(t *testing.T, ns *nstest.NS) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// A client that never pauses follows its server from one container to the next,
+// and is not kept by the time when there was none.
+func TestUDPClientsFollow(t *testing.T) {
+	s := newSite(t)
+	n := s.network(netd.Request{Name: "bridge", IPv6: true})
+	first, second := s.box(n, "first"), s.box(n, "second")
+	ask := func(host string) string {
+		from := client4
+		if strings.Contains(host, ":") {
+			from = client6
+		}
+		got, _ := s.client.AskFrom("udp", at(from, "5000"), at(host, "8080"))
+		return got
+	}
+	for _, host := range []string{host4, host6} {
+		if got := ask(host); got != "" {
+			t.Errorf("nobody is there, but %q answers", got)
+		}
+	}
+	for _, b := range []box{first, second} {
+		ports := b.mappings(t, "8080:80/udp")
+		do(t, s.host, func() error {
+			if err := s.table.Add(ports); err != nil {
+				return err
+			}
+			return link.ForgetFlows([]netd.Port{ports.Ports[0].Port})
+		})
+		for host, client := range map[string]string{host4: client4, host6: client6} {
+			want := "first " + client
+			if b.NS == second.NS {
+				want = "second " + client
+			}
+			if got := ask(host); got != want {
+				t.Errorf("%s answers %q, want %q", host, got, want)
+			}
+		}
+		do(t, s.host, func() error { return s.table.Remove(ports) })
+	}
+}
+
+// Flows that only have the port in common are left alone.
+func TestOtherFlowsAreKept(t *testing.T) {
+	s := newSite(t)
+	web := s.box(s.network(netd.Request{Name: "bridge"}), "web")
+	s.client.Echo("udp", client4+":53")
+	asks(t, web.NS, "out", "udp", at(client4, "53"), "client "+host4)
+	port := mapping(t, "53:53/udp", web.four, "")
+	do(t, s.host, func() error {
+		if err := link.ForgetFlows([]netd.Port{port.Port}); err != nil {
+			return err
+		}
+		flows, err := netlink.ConntrackTableList(netlink.ConntrackTable, unix.AF_INET)
+		kept := slices.ContainsFunc(flows, func(f *netlink.ConntrackFlow) bool {
+			return f.Forward.DstIP.String() == client4 && f.Forward.DstPort == 53
+		})
+		return errors.Join(err, truth(kept, "the flow to port 53 elsewhere is gone"))
+	})
 }
 
 // When a container's namespace ends, nothing of it is left on the host.
