@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -194,9 +195,11 @@ func (ns *NS) SetSysctl(key, value string) {
 }
 
 // Echo answers on addr: over tcp each connection, over udp each datagram, gets
-// the server's name and the client's address, as in "web 10.0.0.2".
-func (ns *NS) Echo(network, addr string) {
+// the server's name and the client's address, as in "web 10.0.0.2". Seen returns
+// how often it was asked, whether or not the answers arrived.
+func (ns *NS) Echo(network, addr string) (seen func() int) {
 	ns.t.Helper()
+	var count atomic.Int64
 	var err error
 	var closer io.Closer
 	ns.Do(func() {
@@ -204,20 +207,21 @@ func (ns *NS) Echo(network, addr string) {
 			var c net.PacketConn
 			if c, err = net.ListenPacket(network, addr); err == nil {
 				closer = c
-				go ns.answerPackets(c)
+				go ns.answerPackets(c, &count)
 			}
 			return
 		}
 		var l net.Listener
 		if l, err = net.Listen(network, addr); err == nil {
 			closer = l
-			go ns.answerConns(l)
+			go ns.answerConns(l, &count)
 		}
 	})
 	if err != nil {
 		ns.t.Fatalf("listen in %s: %v", ns.name, err)
 	}
 	ns.t.Cleanup(func() { _ = closer.Close() })
+	return func() int { return int(count.Load()) }
 }
 
 func (ns *NS) answer(from net.Addr) []byte {
@@ -225,7 +229,7 @@ func (ns *NS) answer(from net.Addr) []byte {
 	return []byte(ns.name + " " + host)
 }
 
-func (ns *NS) answerPackets(c net.PacketConn) {
+func (ns *NS) answerPackets(c net.PacketConn, count *atomic.Int64) {
 	buf := make([]byte, 100)
 	for {
 		_, from, err := c.ReadFrom(buf)
@@ -233,17 +237,19 @@ func (ns *NS) answerPackets(c net.PacketConn) {
 			return
 		}
 		if err == nil {
+			count.Add(1)
 			_, _ = c.WriteTo(ns.answer(from), from)
 		}
 	}
 }
 
-func (ns *NS) answerConns(l net.Listener) {
+func (ns *NS) answerConns(l net.Listener, count *atomic.Int64) {
 	for {
 		c, err := l.Accept()
 		if err != nil {
 			return
 		}
+		count.Add(1)
 		_, _ = c.Write(ns.answer(c.RemoteAddr()))
 		_ = c.Close()
 	}
