@@ -117,9 +117,7 @@ func TestWaitIsInterrupted(t *testing.T) {
 	r.plan.Annex.StopSignal = 28 // SIGWINCH, which httpd's image asks for
 	run := state.Run{ExitCode: 1, Restarting: true, Consecutive: 12, FinishedAt: time.Now()}
 	r.create()
-	if err := r.store.SaveRun(r.id, run); err != nil {
-		t.Fatal(err)
-	}
+	r.ended(run)
 	cmd := r.command("start", r.id)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -149,10 +147,39 @@ func TestEnough(t *testing.T) {
 	r.plan.Annex.Restart = spec.RestartPolicy{Mode: spec.RestartOnFailure, MaxRetries: 1}
 	r.create()
 	run := state.Run{ExitCode: 1, RestartCount: 1, FinishedAt: time.Now()}
-	if err := r.store.SaveRun(r.id, run); err != nil {
-		t.Fatal(err)
-	}
+	r.ended(run)
 	if s := r.start(); s.code != 244 || s.stderr != "" {
 		t.Errorf("exit code %d, %q", s.code, s.stderr)
+	}
+}
+
+// A boot that comes soon after a stop by hand is no restart.
+func TestBootSoonAfterStop(t *testing.T) {
+	r := newRig(t, "probe")
+	r.plan.Annex.Restart = spec.RestartPolicy{Mode: spec.RestartAlways}
+	r.create()
+	r.ended(state.Run{ExitCode: 137, FinishedAt: time.Now()})
+	if err := r.store.SetStopped(r.id, true); err != nil {
+		t.Fatal(err)
+	}
+	if s := r.start(); s.code != 244 {
+		t.Errorf("systemd's restart after the stop: exit code %d", s.code)
+	}
+	if err := r.store.ForgetExit(r.id); err != nil { // as a boot does
+		t.Fatal(err)
+	}
+	if s := r.start(); s.code != 0 {
+		t.Errorf("start at boot: exit code %d, %q", s.code, s.stderr)
+	}
+}
+
+// ended records a run as post does.
+func (r *rig) ended(run state.Run) {
+	r.t.Helper()
+	if err := r.store.SaveRun(r.id, run); err != nil {
+		r.t.Fatal(err)
+	}
+	if err := r.store.Ended(r.id, state.Exit{Code: run.ExitCode, At: run.FinishedAt}); err != nil {
+		r.t.Fatal(err)
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/cleat-project/cleat/journal/stdio"
 	"github.com/cleat-project/cleat/sandbox"
 	"github.com/cleat-project/cleat/sandbox/plan"
+	"github.com/cleat-project/cleat/spec"
 	"github.com/cleat-project/cleat/state"
 )
 
@@ -33,6 +34,9 @@ func start(ctx context.Context, store *state.Store, id string) int {
 		return fail(store, id, run, err)
 	}
 	kind := kindOf(p.Annex, run, time.Now())
+	if _, err := store.LoadExit(id); errors.Is(err, spec.ErrNotFound) {
+		kind = manual // no run has ended since the boot, however quick that was
+	}
 	if kind == refused {
 		return sandbox.ExitEnough
 	}
