@@ -165,6 +165,9 @@ func execRun(ch channel, w execWire, p plan.Plan, root inroot.Root) error {
 		return err
 	}
 	setUmask(process.User)
+	if err := unignoreSignals(); err != nil {
+		return err
+	}
 	if err := w.setRlimits(process.Rlimits, ch.warn); err != nil {
 		return err
 	}

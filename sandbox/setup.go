@@ -267,6 +267,9 @@ func run(ch channel, p plan.Plan, root inroot.Root, proc procfs) error {
 		return err
 	}
 	setUmask(process.User)
+	if err := unignoreSignals(); err != nil {
+		return err
+	}
 	if err := setRlimits(process.Rlimits, ch.warn); err != nil {
 		return err
 	}

@@ -40,13 +40,14 @@ type Store struct {
 	runRoot string // does not
 }
 
-// Open returns the store below root and runRoot, making their directories.
+// Open returns the store below root and runRoot, making its directories below
+// root. Those below runRoot are made when there is need.
 func Open(root, runRoot string) (*Store, error) {
 	s := &Store{root, runRoot}
 	if err := makeDirs(root, s.containers(), s.names()); err != nil {
 		return nil, err
 	}
-	return s, s.makeRunRoot()
+	return s, nil
 }
 
 func (s *Store) makeRunRoot() error {

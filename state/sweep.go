@@ -127,6 +127,9 @@ func (s *Store) hasName(id string) bool {
 // now, of containers that are gone.
 func (s *Store) SweepExits(now time.Time) error {
 	entries, err := os.ReadDir(s.ExitDir())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // nothing was started since the boot
+	}
 	if err != nil {
 		return err
 	}
@@ -245,6 +248,9 @@ func (s *Store) sweepTemp(remove bool) ([]Leftover, error) {
 // Like the directory they lie in, they are nobody's loss.
 func (s *Store) sweepLocks() error {
 	entries, err := os.ReadDir(s.locks())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // nothing was started since the boot
+	}
 	if err != nil {
 		return err
 	}

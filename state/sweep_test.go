@@ -98,6 +98,9 @@ func TestSweepTakesLocksAndHalfWrittenFiles(t *testing.T) {
 		filepath.Join(s.Dir(id("aa")), ".cleat-tmp-1"), filepath.Join(s.ExitDir(), ".cleat-tmp-2"),
 		filepath.Join(s.RunRoot(), "locks", id("bb")), filepath.Join(s.RunRoot(), "locks", "volume-x"),
 	} {
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			t.Fatal(err)
+		}
 		if err := os.WriteFile(path, nil, 0o600); err != nil {
 			t.Fatal(err)
 		}

@@ -17,6 +17,9 @@ type ExitWatch struct{ f *os.File }
 // closes the watch, which takes the kernel some 20 ms: where that matters, a
 // watch of the unit is better.
 func (s *Store) WatchExits() (*ExitWatch, error) {
+	if err := s.makeRunRoot(); err != nil {
+		return nil, err
+	}
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
 	if err != nil {
 		return nil, fmt.Errorf("watch exits: %w", err)

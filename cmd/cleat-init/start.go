@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -101,7 +100,7 @@ func fail(store *state.Store, id string, run state.Run, err error) int {
 func launch(ctx context.Context, store *state.Store, p plan.Plan, run state.Run) error {
 	a := p.Annex
 	mountPoint := filepath.Join(store.RunRoot(), "root")
-	if err := os.Mkdir(mountPoint, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	if err := os.MkdirAll(mountPoint, 0o700); err != nil {
 		fail(store, a.ID, run, err)
 		return err
 	}

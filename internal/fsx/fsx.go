@@ -50,8 +50,8 @@ func SyncDir(dir string) (err error) {
 // Lock is an exclusive lock on a file, see flock(2).
 type Lock struct{ f *os.File }
 
-// Acquire takes the exclusive flock(2) on path, creating an empty file if need
-// be, and waits until ctx is done. Only who holds the lock may remove the file:
+// Acquire takes the exclusive flock(2) on path, creating an empty file and its
+// directory if need be, and waits until ctx is done. Only who holds the lock may remove the file:
 // those who wait for it then notice, and lock the new one.
 //
 // The kernel drops the lock when the process dies, so there are no stale locks.
@@ -137,7 +137,15 @@ func (l *Lock) isAt(path string) bool {
 }
 
 func openLock(path string) (*os.File, error) {
-	return os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+	const flags = os.O_RDWR | os.O_CREATE | unix.O_NOFOLLOW
+	f, err := os.OpenFile(path, flags, 0o600)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return f, err
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
+	return os.OpenFile(path, flags, 0o600)
 }
 
 func flock(f *os.File, how int) error {

@@ -6,7 +6,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -89,8 +91,19 @@ func SweepTemp(dir string, remove bool) (found []string, err error) {
 			found = append(found, path)
 		}
 	}
+	if len(found) > 0 && !remove {
+		// A writer has no lock on its file yet at the moment when it makes it.
+		time.Sleep(lockGap) //nolint:forbidigo // there is no event
+		found = slices.DeleteFunc(found, func(path string) bool {
+			dead, err := sweepTemp(path, false)
+			return err == nil && !dead
+		})
+	}
 	return found, nil
 }
+
+// lockGap is far longer than a writer takes from making a file to locking it.
+const lockGap = 50 * time.Millisecond
 
 // sweepTemp reports whether the temporary file at path has no writer.
 func sweepTemp(path string, remove bool) (dead bool, err error) {
