@@ -46,19 +46,26 @@ func parse(msg []byte) (query, error) {
 	if err := p.SkipAllQuestions(); err != nil {
 		return query{}, fmt.Errorf("parse questions: %w", err)
 	}
+	q.options(&p)
+	return q, nil
+}
+
+// options looks for an OPT record behind the question (RFC 6891). Garbage there
+// does not make the question worse: it ends the search.
+func (q *query) options(p *dnsmessage.Parser) {
 	if p.SkipAllAnswers() != nil || p.SkipAllAuthorities() != nil {
-		return q, nil
+		return
 	}
 	for {
-		rh, err := p.AdditionalHeader()
+		h, err := p.AdditionalHeader()
 		if err != nil {
-			return q, nil // the end, or garbage behind a good question
+			return
 		}
-		if rh.Type == dnsmessage.TypeOPT {
-			q.edns, q.size = true, min(max(int(rh.Class), minUDP), maxUDP)
+		if h.Type == dnsmessage.TypeOPT {
+			q.edns, q.size = true, min(max(int(h.Class), minUDP), maxUDP)
 		}
 		if p.SkipAdditional() != nil {
-			return q, nil
+			return
 		}
 	}
 }

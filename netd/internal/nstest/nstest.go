@@ -205,14 +205,14 @@ func (ns *NS) Echo(network, addr string) (seen func() int) {
 	ns.Do(func() {
 		if strings.HasPrefix(network, "udp") {
 			var c net.PacketConn
-			if c, err = net.ListenPacket(network, addr); err == nil {
+			if c, err = new(net.ListenConfig).ListenPacket(ns.t.Context(), network, addr); err == nil {
 				closer = c
 				go ns.answerPackets(c, &count)
 			}
 			return
 		}
 		var l net.Listener
-		if l, err = net.Listen(network, addr); err == nil {
+		if l, err = new(net.ListenConfig).Listen(ns.t.Context(), network, addr); err == nil {
 			closer = l
 			go ns.answerConns(l, &count)
 		}
