@@ -16,6 +16,7 @@ import (
 var meantDifferences = []struct{ key, why string }{
 	{"ns ", "each container has its own"},
 	{"env HOSTNAME", "each container has its own"},
+	{"status SigIgn", "a payload does not inherit what its service manager ignores"},
 	{"hosts ip6-", "newer Docker writes fe00:: for fe00::0"},
 	{"other hostname", "each container has its own"},
 	{"mount /", "Docker's storage driver here is vfs"},
