@@ -399,27 +399,95 @@ func TestRoutes(t *testing.T) {
 	})
 }
 
-func BenchmarkPlug(b *testing.B) {
-	host, box := nstest.New(b, "host"), nstest.New(b, "box")
+// onHost runs f on a thread of its own in the host's namespace, so that several
+// can run at a time.
+func onHost(t testing.TB, host *nstest.NS, f func() error) {
+	t.Helper()
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlock: the thread ends with the goroutine
+		err := unix.Setns(host.FD(), unix.CLONE_NEWNET)
+		if err == nil {
+			err = f()
+		}
+		done <- err
+	}()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
+func TestManyArePluggedInAtATime(t *testing.T) {
+	const many = 24
+	host := nstest.New(t, "host")
+	n := network(t, netd.Request{IPv6: true})
+	leases := netd.NewLeases(t.TempDir())
+	boxes := make([]*nstest.NS, many)
+	for i := range boxes {
+		boxes[i] = nstest.New(t, "box")
+	}
+	ends := make([]netd.Endpoint, many)
+	var wg sync.WaitGroup
+	for i, box := range boxes {
+		wg.Go(func() {
+			onHost(t, host, func() (err error) {
+				owner := netd.Owner{ContainerID: strings.Repeat(string(rune('A'+i)), 64)}
+				if ends[i], err = leases.Connect(t.Context(), n, owner, netd.Attachment{DefaultRoute: true}); err != nil {
+					return err
+				}
+				br, err := link.EnsureBridge(n)
+				if err != nil {
+					return err
+				}
+				return link.Plug(br, box.FD(), ends[i])
+			})
+		})
+	}
+	wg.Wait()
+	for i, box := range boxes {
+		box.Echo("tcp", ":80")
+		addr := ends[i].Addr4.Addr().String()
+		if got := boxes[(i+1)%many].Ask("tcp", addr+":80"); got != "box "+ends[(i+1)%many].Addr4.Addr().String() {
+			t.Errorf("%s answers %q", addr, got)
+		}
+	}
+	if n := len(host.Links()); n != many+2 { // and lo, and the bridge
+		t.Errorf("%d links on the host: %v", n, host.Links())
+	}
+}
+
+func BenchmarkEnsureBridge(b *testing.B) {
+	host := nstest.New(b, "host")
 	n := network(b, netd.Request{IPv6: true})
-	e := endpoint(n, netID, 1)
-	var br link.Bridge
-	for b.Loop() {
-		host.Do(func() {
-			var err error
-			if br, err = link.EnsureBridge(n); err != nil {
+	ensure(b, host, n)
+	host.Do(func() {
+		for b.Loop() {
+			if _, err := link.EnsureBridge(n); err != nil {
 				b.Fatal(err)
 			}
-			if err := link.Plug(br, box.FD(), e); err != nil {
-				b.Fatal(err)
-			}
+		}
+	})
+}
+
+func BenchmarkPlug(b *testing.B) {
+	for name, v6 := range map[string]bool{"IPv4": false, "IPv4 and IPv6": true} {
+		b.Run(name, func(b *testing.B) {
+			host, box := nstest.New(b, "host"), nstest.New(b, "box")
+			n := network(b, netd.Request{IPv6: v6})
+			e := endpoint(n, netID, 1)
+			br := ensure(b, host, n)
+			host.Do(func() {
+				for b.Loop() {
+					if err := link.Plug(br, box.FD(), e); err != nil {
+						b.Fatal(err)
+					}
+					b.StopTimer()
+					if err := link.Unplug(e); err != nil {
+						b.Fatal(err)
+					}
+					b.StartTimer()
+				}
+			})
 		})
-		b.StopTimer()
-		host.Do(func() {
-			if err := link.Unplug(e); err != nil {
-				b.Fatal(err)
-			}
-		})
-		b.StartTimer()
 	}
 }

@@ -255,20 +255,40 @@ func (ns *NS) answerConns(l net.Listener, count *atomic.Int64) {
 	}
 }
 
-// Ask connects to addr and returns the answer of an Echo, or "" if there is none
-// within the time that a packet takes here, generously.
+// The times to wait for an answer. One that is expected is waited for as long as
+// a busy machine takes. One that must not come is not waited for in earnest.
+const (
+	patient = 10 * time.Second
+	brief   = 400 * time.Millisecond
+)
+
+// Ask connects to addr and returns the answer of an Echo. It is for answers that
+// are expected; without one it returns "" after a long time.
 func (ns *NS) Ask(network, addr string) string {
-	ns.t.Helper()
-	got, _ := ns.AskFrom(network, "", addr)
+	got, _ := ns.ask(network, "", addr, patient)
 	return got
 }
 
-// AskFrom is Ask from a local address, "" for any, that also says why there was
-// no answer.
+// AskInVain is Ask for answers that must not come.
+func (ns *NS) AskInVain(network, addr string) string {
+	got, _ := ns.ask(network, "", addr, brief)
+	return got
+}
+
+// AskFrom is Ask from a local address that also says why there was no answer.
 func (ns *NS) AskFrom(network, local, addr string) (string, error) {
+	return ns.ask(network, local, addr, patient)
+}
+
+// AskFromInVain is AskFrom for answers that must not come.
+func (ns *NS) AskFromInVain(network, local, addr string) (string, error) {
+	return ns.ask(network, local, addr, brief)
+}
+
+func (ns *NS) ask(network, local, addr string, patience time.Duration) (string, error) {
 	var c net.Conn
 	var err error
-	d := net.Dialer{Timeout: 400 * time.Millisecond}
+	d := net.Dialer{Timeout: patience}
 	if local != "" {
 		if d.LocalAddr, err = resolve(network, local); err != nil {
 			return "", err
@@ -279,17 +299,23 @@ func (ns *NS) AskFrom(network, local, addr string) (string, error) {
 		return "", err
 	}
 	defer c.Close()
-	if strings.HasPrefix(network, "udp") {
-		if _, err := c.Write([]byte("?")); err != nil {
+	buf := make([]byte, 100)
+	for end := time.Now().Add(patience); ; {
+		deadline := end
+		if strings.HasPrefix(network, "udp") { // a datagram may be lost, so it is sent again
+			deadline = time.Now().Add(brief)
+			if _, err := c.Write([]byte("?")); err != nil {
+				return "", err
+			}
+		}
+		if err := c.SetReadDeadline(deadline); err != nil {
 			return "", err
 		}
+		n, err := c.Read(buf)
+		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) || !time.Now().Before(end) {
+			return string(buf[:n]), err
+		}
 	}
-	if err := c.SetReadDeadline(time.Now().Add(400 * time.Millisecond)); err != nil {
-		return "", err
-	}
-	buf := make([]byte, 100)
-	n, err := c.Read(buf)
-	return string(buf[:n]), err
 }
 
 func resolve(network, addr string) (net.Addr, error) {
