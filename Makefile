@@ -77,9 +77,9 @@ demo: deps build ## from nothing to a container that systemd supervises
 install: build ## install below DESTDIR and PREFIX
 	install -D -m 0755 bin/cleat $(DESTDIR)$(PREFIX)/bin/cleat
 	for b in $(filter-out cleat,$(BINS)); do install -D -m 0755 bin/$$b $(DESTDIR)$(PREFIX)/libexec/cleat/$$b; done
-	for u in packaging/units/*; do \
+	for u in packaging/units/*.{service,socket,slice}; do \
 	  install -D -m 0644 $$u $(DESTDIR)$(PREFIX)/lib/systemd/system/$$(basename $$u); \
-	  sed -i 's#@LIBEXEC@#$(PREFIX)/libexec/cleat#g' $(DESTDIR)$(PREFIX)/lib/systemd/system/$$(basename $$u); \
+	  sed -i 's#@LIBEXEC@#$(PREFIX)/libexec/cleat#g; s#@RUNROOT@#/run/cleat#g' $(DESTDIR)$(PREFIX)/lib/systemd/system/$$(basename $$u); \
 	done
 
 .PHONY: clean

@@ -31,7 +31,7 @@ var allowed = map[string][]string{
 	"supervisor":       {"unitgen"},
 	"packaging":        {},
 	"host":             {"supervisor", "packaging"},
-	"engine":           {"state", "journal", "rootfs", "image", "sandbox", "unitgen", "supervisor", "host"},
+	"engine":           {"state", "journal", "rootfs", "image", "sandbox", "unitgen", "supervisor", "host", "packaging"},
 	"cmd/cleat":        {"engine", "host", "journal/stdio", "image"},
 	"cmd/cleat-init":   {"sandbox", "rootfs", "state", "journal/stdio"},
 	"cmd/cleat-stdiod": {"journal"},

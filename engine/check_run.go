@@ -3,9 +3,14 @@ package engine
 import (
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/cleat-project/cleat/spec"
 )
@@ -43,6 +48,71 @@ func (e *Engine) checkRuns(ctx context.Context, repair bool) ([]Finding, error) 
 		}
 	}
 	return found, nil
+}
+
+// checkEphemeral finds containers with --rm that a power cut or crash of the host
+// ended, or that were never started before. As Docker does when its daemon
+// starts, they are removed.
+func (e *Engine) checkEphemeral(ctx context.Context, repair bool) ([]Finding, error) {
+	boot, err := bootTime()
+	if err != nil {
+		return nil, err
+	}
+	ids, err := e.state.IDs()
+	if err != nil {
+		return nil, err
+	}
+	var found []Finding
+	for _, id := range ids {
+		c, err := e.state.Load(id)
+		if isNotFound(err) || err == nil && (!c.AutoRemove || !c.Created.Before(boot)) {
+			continue
+		}
+		if err != nil {
+			continue // checkContainers tells
+		}
+		st, err := e.status(ctx, c)
+		if err != nil {
+			return found, err
+		}
+		if st != StatusCreated && st != StatusExited {
+			continue
+		}
+		f := Finding{Object: fmt.Sprintf("container %q", c.Name), Problem: "was to remove itself, and was not removed before the last boot"}
+		if repair {
+			if err := e.Remove(ctx, c.ID, RemoveOptions{Volumes: true}); err != nil && !isNotFound(err) {
+				return found, err
+			}
+			f.Repaired = true
+		}
+		found = append(found, f)
+	}
+	return found, nil
+}
+
+// bootTime returns when this machine, or this embedded host, was started: the
+// start of its PID 1, see proc_pid_stat(5).
+func bootTime() (time.Time, error) {
+	stat, err := os.ReadFile("/proc/1/stat")
+	if err != nil {
+		return time.Time{}, err
+	}
+	const startTime = 22 - 3 // its field, counted from the one behind the name
+	_, rest, _ := strings.Cut(string(stat), ") ")
+	fields := strings.Fields(rest)
+	if len(fields) <= startTime {
+		return time.Time{}, fmt.Errorf("parse /proc/1/stat: %d fields", len(fields))
+	}
+	const ticksPerSecond = 100 // USER_HZ, the same everywhere
+	ticks, err := strconv.ParseInt(fields[startTime], 10, 64)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("parse /proc/1/stat: %w", err)
+	}
+	var up unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &up); err != nil {
+		return time.Time{}, fmt.Errorf("read clock: %w", err)
+	}
+	return time.Now().Add(time.Duration(ticks)*time.Second/ticksPerSecond - time.Duration(up.Nano())), nil
 }
 
 // isLost reports whether c has a record of a run, but no unit that it could be

@@ -36,6 +36,9 @@ func (e *Engine) Attach(ctx context.Context, ref string, opt AttachOptions) (*Se
 	if opt.Owner {
 		req.Patience = -1
 	}
+	if err := e.ensureBroker(ctx); err != nil {
+		return nil, err
+	}
 	s, err := stdio.Attach(ctx, e.stdioSocket(), req)
 	if err != nil {
 		return nil, fmt.Errorf("attach to %q: %w", c.Name, err)

@@ -74,7 +74,7 @@ func setUp() error {
 	if err := os.WriteFile(filepath.Join(env.path, "cleat"), []byte(script), 0o700); err != nil {
 		return err
 	}
-	return importBusybox("busybox")
+	return importBusybox(shared())
 }
 
 func tearDown() error {
@@ -103,13 +103,13 @@ func mustCleat(t testing.TB, args ...string) string {
 	return strings.TrimSuffix(stdout.String(), "\n")
 }
 
-// importBusybox makes an image of the distribution's static busybox.
-func importBusybox(name string) error {
+// importBusybox makes the image "busybox" of the distribution's static one.
+func importBusybox(s site) error {
 	var layer bytes.Buffer
 	if err := writeBusybox(&layer); err != nil {
 		return err
 	}
-	cmd := cleat("import", "-c", `CMD ["sh"]`, "-", name)
+	cmd := s.cmd("import", "-c", `CMD ["sh"]`, "-", "busybox")
 	cmd.Stdin = &layer
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("import: %w\n%s", err, out)

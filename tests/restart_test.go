@@ -2,6 +2,7 @@ package tests
 
 import (
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 	"testing"
@@ -136,6 +137,7 @@ func TestBoot(t *testing.T) {
 		"b-always": "running", "b-always-stopped": "running", "b-unless": "running", "b-unless-stopped": "exited", "b-no": "exited",
 	}
 	for _, how := range [][]string{{"host", "stop"}, {"host", "stop", "-t", "0"}} { // a reboot, a power cut
+		s.must(t, "run", "-d", "--rm", "--network", "none", "--name", "b-rm", "-v", "/data", "busybox", "sleep", "1000")
 		s.must(t, how...)
 		s.must(t, "host", "start")
 		for name, state := range want {
@@ -145,7 +147,14 @@ func TestBoot(t *testing.T) {
 			t.Errorf("logs after %v: %q", how, got)
 		}
 		s.must(t, "exec", "b-always", "true")
+		s.must(t, "system", "check", "--repair")
 		s.clean(t)
+		if r := s.try("inspect", "b-rm"); r.code == 0 {
+			t.Errorf("the ephemeral container is there after %v: %v", how, r)
+		}
+		if entries, err := os.ReadDir(s.root + "/volumes"); err == nil && len(entries) > 0 {
+			t.Errorf("%d volumes are left after %v", len(entries), how)
+		}
 		s.must(t, "stop", "b-always-stopped")
 	}
 }

@@ -57,7 +57,7 @@ func startJournald(t testing.TB) *fakeJournald {
 // which t.TempDir's need not do.
 func shortDir(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "cleat") //nolint:usetesting // see above
+	dir, err := os.MkdirTemp("", "cleat")
 	if err != nil {
 		t.Fatal(err)
 	}
