@@ -3,7 +3,8 @@
 // touch, as this one touches no other. The table has a fixed part, its chains
 // and rules, which Set and Add build where it is missing, and elements of sets
 // and maps, which come and go with networks and published ports: a start or stop
-// is one transaction whose cost does not depend on how many there are.
+// is one transaction whose cost does not depend on how many there are. It needs
+// Linux 5.7, which was the first to know the incoming device after routing.
 //
 // On a host where br_netfilter is loaded and net.bridge.bridge-nf-call-ip6tables
 // is 1, connections of the host to [::1] are not led to containers: the kernel
