@@ -405,13 +405,16 @@ func (e *Engine) remove(ctx context.Context, c spec.Container, opt RemoveOptions
 			return err
 		}
 	}
-	if err := e.state.Remove(c); err != nil {
+	if err := e.state.Hide(c); err != nil {
 		return err
 	}
 	if withVolumes {
 		if err := e.state.RemoveAnonymousVolumes(ctx, c); err != nil {
 			return err
 		}
+	}
+	if err := e.state.Clear(c.ID); err != nil { // last, because it gives up the lock
+		return err
 	}
 	return e.state.ForgetExit(c.ID)
 }

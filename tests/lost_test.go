@@ -14,6 +14,7 @@ func TestLostEnd(t *testing.T) {
 		s.must(t, "host", "shell", "sh", "-c", "mkdir -p "+dropIns+"cleat-"+name+".service.d && printf '[Service]\\nExecStopPost=\\n' >"+dropIns+"cleat-"+name+".service.d/test.conf")
 		t.Cleanup(func() { s.try("host", "shell", "rm", "-r", dropIns+"cleat-"+name+".service.d") })
 		s.run(t, name, option, "-v", "/data", "busybox", "sh", "-c", "echo words; exec sleep 1000")
+		until(t, "it has spoken", func() bool { return s.must(t, "logs", name) == "words" })
 		s.systemctl(t, "kill", "-s", "KILL", "cleat-"+name)
 		until(t, "the unit is gone", func() bool {
 			return s.try("host", "shell", "systemctl", "is-active", "cleat-"+name).out != "active"

@@ -123,6 +123,9 @@ func TestRestartStates(t *testing.T) {
 	})
 }
 
+// handlesTERM is a payload that a shutdown of the host needs not wait for.
+const handlesTERM = `trap 'exit 0' TERM; echo up; while :; do usleep 50000; done`
+
 // TestBoot restarts the host: what the policies say comes back.
 func TestBoot(t *testing.T) {
 	s := newSite(t)
@@ -130,14 +133,14 @@ func TestBoot(t *testing.T) {
 	for name, policy := range map[string]string{
 		"b-always": "always", "b-always-stopped": "always", "b-unless": "unless-stopped", "b-unless-stopped": "unless-stopped", "b-no": "no",
 	} {
-		s.must(t, "run", "-d", "--network", "none", "--name", name, "--restart", policy, "busybox", "sh", "-c", "trap 'exit 0' TERM; echo up; while :; do usleep 50000; done")
+		s.must(t, "run", "-d", "--network", "none", "--name", name, "--restart", policy, "busybox", "sh", "-c", handlesTERM)
 	}
 	s.must(t, "stop", "b-always-stopped", "b-unless-stopped")
 	want := map[string]string{
 		"b-always": "running", "b-always-stopped": "running", "b-unless": "running", "b-unless-stopped": "exited", "b-no": "exited",
 	}
 	for _, how := range [][]string{{"host", "stop"}, {"host", "stop", "-t", "0"}} { // a reboot, a power cut
-		s.must(t, "run", "-d", "--rm", "--network", "none", "--name", "b-rm", "-v", "/data", "busybox", "sleep", "1000")
+		s.must(t, "run", "-d", "--rm", "--network", "none", "--name", "b-rm", "-v", "/data", "busybox", "sh", "-c", handlesTERM)
 		s.must(t, how...)
 		s.must(t, "host", "start")
 		for name, state := range want {
