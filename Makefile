@@ -13,7 +13,7 @@ TOOL    := $(GO) tool -modfile=tools/go.mod
 
 # What cleat itself needs of the distribution, and what only its tests need.
 RUN_DEPS  := systemd dbus
-TEST_DEPS := gcc libc6-dev busybox-static systemd-journal-remote docker-registry skopeo
+TEST_DEPS := gcc libc6-dev busybox-static systemd-journal-remote docker-registry skopeo nftables iproute2
 
 .DEFAULT_GOAL := build
 
@@ -55,7 +55,7 @@ fmt: ## format all Go code
 
 .PHONY: golden
 golden: ## rewrite the golden files; review the diff like code
-	$(GO) test ./unitgen ./sandbox/profile ./engine -update
+	$(GO) test ./unitgen ./sandbox/profile ./engine ./netd/nft -update
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (default 30s)
