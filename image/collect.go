@@ -195,10 +195,24 @@ func (c *collector) deleteFiles(dir string, dead func(name string) bool) error {
 
 func (c *collector) remove(path string) error {
 	if c.dry {
+		if takesNoSpace(path) {
+			return nil
+		}
 		c.trash = append(c.trash, path)
 		return nil
 	}
 	return os.RemoveAll(path)
+}
+
+// takesNoSpace reports whether path is an empty file, as locks are, or an empty
+// directory: those go with the next removal, and are no finding for anybody.
+func takesNoSpace(path string) bool {
+	info, err := os.Lstat(path)
+	if err != nil || info.Mode().IsRegular() {
+		return err == nil && info.Size() == 0
+	}
+	list, err := os.ReadDir(path)
+	return err == nil && len(list) == 0
 }
 
 // keepTime is how long a complete rest of a failed pull waits for the next one.
