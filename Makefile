@@ -14,6 +14,8 @@ TOOL    := $(GO) tool -modfile=tools/go.mod
 # What cleat itself needs of the distribution, and what only its tests need.
 RUN_DEPS  := systemd dbus
 TEST_DEPS := gcc libc6-dev busybox-static systemd-journal-remote docker-registry skopeo nftables iproute2
+VM_DEPS   := qemu-system-x86 mmdebstrap e2fsprogs busybox-static
+VM_CACHE  ?= $(CURDIR)/.cache/vm
 
 .DEFAULT_GOAL := build
 
@@ -43,6 +45,12 @@ unit: ## unit tests with the race detector
 .PHONY: e2e
 e2e: build ## end-to-end tests of the built binaries on real systemd
 	CLEAT_TEST_ROOT=1 CLEAT_BIN=$(CURDIR)/bin $(GO) test -timeout 30m ./tests/...
+
+.PHONY: test-vm
+test-vm: build ## boot a virtual machine: real systemd, limits, a reboot
+	@scripts/install-packages $(VM_DEPS)
+	scripts/vm-image $(VM_CACHE)
+	CLEAT_VM_IMAGE=$(VM_CACHE) $(GO) test -count=1 -timeout 30m -v ./tests/vm
 
 .PHONY: lint
 lint: ## go vet and golangci-lint
