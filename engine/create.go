@@ -333,6 +333,9 @@ func (e *Engine) store(ctx context.Context, c *spec.Container, opt CreateOptions
 		if !given {
 			c.Name = newName(attempt)
 		}
+		if err := e.setTag(c, opt.LogTag); err != nil {
+			return err
+		}
 		files, err := e.plan(*c, opt, img)
 		if err != nil {
 			return err
