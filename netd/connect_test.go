@@ -27,7 +27,7 @@ func planned(t *testing.T, req netd.Request) *netd.Network {
 
 func TestConnect(t *testing.T) {
 	addr := netip.MustParseAddr
-	me := netd.Owner{ContainerID: netID, Unit: "cleat-x.service"}
+	me := netd.Owner{ContainerID: netID, Cgroup: "/cleat.slice/cleat-x.service"}
 	base := netd.Endpoint{NetworkID: netID, ContainerID: netID}
 	tests := map[string]struct {
 		req  netd.Request

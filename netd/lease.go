@@ -31,14 +31,17 @@ func NewLeases(dir string) Leases { return Leases{dir} }
 // Owner is who holds a lease.
 type Owner struct {
 	ContainerID string // 64 hex digits
-	Unit        string // the unit that it runs as, for people who look
+	Cgroup      string // of its unit, below the root of cgroup2: it tells whether the run still goes on
 }
 
-func (o Owner) String() string { return o.ContainerID + " " + o.Unit }
+func (o Owner) String() string { return o.ContainerID + " " + o.Cgroup }
+
+// Running reports whether the run for which the address was taken goes on.
+func (o Owner) Running() bool { return occupied(o.Cgroup) }
 
 func parseOwner(s string) Owner {
-	id, unit, _ := strings.Cut(s, " ")
-	return Owner{id, unit}
+	id, cgroup, _ := strings.Cut(s, " ")
+	return Owner{id, cgroup}
 }
 
 // Lease is one address that is held.
@@ -179,13 +182,13 @@ func (l Leases) Release(ctx context.Context, networkID string, a netip.Addr, con
 
 // ReleaseAll gives back every address of a container, in all networks.
 func (l Leases) ReleaseAll(ctx context.Context, containerID string) error {
-	_, err := l.Sweep(ctx, func(id string) bool { return id != containerID })
+	_, err := l.Sweep(ctx, func(o Owner) bool { return o.ContainerID != containerID })
 	return err
 }
 
-// Sweep gives back the addresses of all containers that are not live and
-// returns the leases that it has ended.
-func (l Leases) Sweep(ctx context.Context, live func(containerID string) bool) ([]Lease, error) {
+// Sweep gives back the addresses of all owners that are not live and returns the
+// leases that it has ended.
+func (l Leases) Sweep(ctx context.Context, live func(Owner) bool) ([]Lease, error) {
 	all, err := l.All()
 	if err != nil {
 		return nil, err
@@ -193,12 +196,12 @@ func (l Leases) Sweep(ctx context.Context, live func(containerID string) bool) (
 	dead := map[string][]string{}
 	swept := make([]Lease, 0)
 	for _, lease := range all {
-		if !live(lease.Owner.ContainerID) {
+		if !live(lease.Owner) {
 			dead[lease.NetworkID] = append(dead[lease.NetworkID], lease.Addr.String())
 			swept = append(swept, lease)
 		}
 	}
-	gone := func(o Owner) bool { return !live(o.ContainerID) }
+	gone := func(o Owner) bool { return !live(o) }
 	for id, names := range dead {
 		err = errors.Join(err, l.drop(ctx, id, names, gone))
 	}

@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func owner(id string) netd.Owner { return netd.Owner{ContainerID: id, Unit: "cleat-x.service"} }
+func owner(id string) netd.Owner { return netd.Owner{ContainerID: id, Cgroup: "/cleat.slice/cleat-x.service"} }
 
 func small(s string) netd.Subnet {
 	p := prefix(s)
@@ -123,7 +123,7 @@ func TestSweepAndForget(t *testing.T) {
 			}
 		}
 	}
-	swept, err := l.Sweep(t.Context(), func(id string) bool { return id == "alive" })
+	swept, err := l.Sweep(t.Context(), func(o netd.Owner) bool { return o.ContainerID == "alive" })
 	if len(swept) != 4 || err != nil {
 		t.Errorf("swept %v, %v", swept, err)
 	}
@@ -219,7 +219,7 @@ func TestChurn(t *testing.T) {
 	}
 	wg.Go(func() {
 		for range 50 {
-			if _, err := l.Sweep(t.Context(), func(string) bool { return true }); err != nil {
+			if _, err := l.Sweep(t.Context(), func(netd.Owner) bool { return true }); err != nil {
 				t.Error(err)
 			}
 		}

@@ -10,57 +10,17 @@ import (
 )
 
 // Proto is a transport protocol whose ports can be published.
-type Proto string
+type Proto = spec.Proto
 
 // The protocols.
 const (
-	TCP  Proto = "tcp"
-	UDP  Proto = "udp"
-	SCTP Proto = "sctp"
+	TCP  = spec.TCP
+	UDP  = spec.UDP
+	SCTP = spec.SCTP
 )
 
-// Number returns the protocol's number in the IP header, or 0 if it is unknown.
-func (p Proto) Number() byte {
-	switch p {
-	case TCP:
-		return 6
-	case UDP:
-		return 17
-	case SCTP:
-		return 132
-	}
-	return 0
-}
-
 // Port is one published port of a container.
-type Port struct {
-	Proto         Proto      `json:"proto"`
-	HostIP        netip.Addr `json:"host_ip,omitzero"`         // zero means every address of the host, in both families
-	HostPort      uint16     `json:"host_port,omitempty"`      // 0 means one that Assign chooses
-	HostPortLast  uint16     `json:"host_port_last,omitempty"` // Assign chooses from HostPort to here; 0 means HostPort alone
-	ContainerPort uint16     `json:"container_port"`
-}
-
-// String returns the port as -p takes it, for example "127.0.0.1:8080:80/udp".
-func (p Port) String() string {
-	host := ""
-	if p.HostPort != 0 {
-		host = strconv.Itoa(int(p.HostPort))
-	}
-	if p.HostPortLast > p.HostPort {
-		host += "-" + strconv.Itoa(int(p.HostPortLast))
-	}
-	target := fmt.Sprintf("%d/%s", p.ContainerPort, p.Proto)
-	switch {
-	case p.HostIP.Is6():
-		return fmt.Sprintf("[%s]:%s:%s", p.HostIP, host, target)
-	case p.HostIP.IsValid():
-		return fmt.Sprintf("%s:%s:%s", p.HostIP, host, target)
-	case host == "":
-		return target
-	}
-	return host + ":" + target
-}
+type Port = spec.Port
 
 // maxPorts is how many ports one -p may stand for: all there are.
 const maxPorts = 1 << 16
@@ -107,12 +67,12 @@ func parsePorts(s string) ([]Port, error) {
 			return nil, fmt.Errorf("on the host: %w", err)
 		}
 	}
-	return p.expand(first, last, hostFirst, hostLast)
+	return expand(p, first, last, hostFirst, hostLast)
 }
 
 // expand returns p for each port of a range in the container. A range on the
 // host goes in step with it, or is one to choose from for a single port.
-func (p Port) expand(first, last, hostFirst, hostLast int) ([]Port, error) {
+func expand(p Port, first, last, hostFirst, hostLast int) ([]Port, error) {
 	n := last - first + 1
 	width := hostLast - hostFirst + 1
 	if hostFirst == 0 && hostLast > 0 {
@@ -187,20 +147,6 @@ func parsePort(s string) (int, error) {
 		return 0, fmt.Errorf("%q is not a port from 0 to 65535", s)
 	}
 	return int(n), nil
-}
-
-// Overlaps reports whether both ports claim the same port on the host. Both
-// have to be assigned, see Assign.
-func (p Port) Overlaps(q Port) bool {
-	if p.Proto != q.Proto || p.HostPort != q.HostPort {
-		return false
-	}
-	return p.HostIP == q.HostIP || covers(p.HostIP, q.HostIP) || covers(q.HostIP, p.HostIP)
-}
-
-// covers reports whether publishing on all claims what one is.
-func covers(all, one netip.Addr) bool {
-	return !all.IsValid() || all.IsUnspecified() && one.IsValid() && all.Is4() == one.Is4()
 }
 
 // EphemeralFirst and EphemeralLast bound the ports that Assign chooses from

@@ -113,15 +113,6 @@ type Mount struct {
 	Options      []string `json:",omitempty"` // tmpfs: further mount options of --tmpfs, for example "noexec"
 }
 
-// Network says how a container is connected.
-type Network struct {
-	Mode       string   // "none", "host", "bridge", "container:<id>" or the name of a network
-	ExtraHosts []string `json:",omitempty"` // NAME:ADDRESS lines for /etc/hosts
-	DNS        []string `json:",omitempty"` // name servers, instead of the host's
-	DNSSearch  []string `json:",omitempty"`
-	DNSOptions []string `json:",omitempty"`
-}
-
 // Security says what the payload may do.
 type Security struct {
 	CapAdd          []string `json:",omitempty"` // "NET_ADMIN" without the "CAP_" prefix, or "ALL"

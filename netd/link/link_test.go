@@ -382,7 +382,7 @@ func TestRoutes(t *testing.T) {
 	host.Run("ip", "route", "add", "10.50.0.0/16", "via", "10.0.0.2", "table", "77")
 	ensure(t, host, network(t, netd.Request{}))
 	host.Do(func() {
-		routes, err := link.Routes()
+		routes, err := link.Routes(func(device string) bool { return device == netd.DefaultDevice })
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"strings"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -12,15 +11,16 @@ import (
 
 // Routes returns the prefixes that the host has routes or addresses for, in all
 // routing tables, so that new networks can avoid them. Left out are default
-// routes, multicast, and the devices of cleat's own networks, which callers know.
-func Routes() ([]netip.Prefix, error) {
+// routes, multicast, and the devices that own is true for, given their names:
+// those of networks that the caller knows.
+func Routes(own func(device string) bool) ([]netip.Prefix, error) {
 	links, err := netlink.LinkList()
 	if err != nil {
 		return nil, fmt.Errorf("list links: %w", err)
 	}
 	ours := map[int]bool{}
 	for _, l := range links {
-		ours[l.Attrs().Index] = l.Type() == "bridge" && strings.HasPrefix(l.Attrs().Alias, aliasPrefix)
+		ours[l.Attrs().Index] = own(l.Attrs().Name)
 	}
 	routes, err := netlink.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
 	if err != nil {

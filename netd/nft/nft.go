@@ -149,6 +149,23 @@ func (t Table) Add(more State) error {
 	return nil
 }
 
+// Extend is Add for a table that others use too: if somebody has flushed it, it
+// becomes exactly what all returns, which contains what is to be added.
+func (t Table) Extend(more State, all func() (State, error)) error {
+	err := t.apply(func(b *batch) { b.add(more) })
+	if err == nil {
+		return nil
+	}
+	if !errors.Is(err, unix.ENOENT) {
+		return t.Add(more)
+	}
+	everything, err := all()
+	if err != nil {
+		return err
+	}
+	return t.Set(everything)
+}
+
 // Remove removes networks and ports. What is not there is no error.
 func (t Table) Remove(less State) error {
 	err := t.apply(func(b *batch) { b.remove(less) })

@@ -1,0 +1,247 @@
+// Package wire connects containers to their networks and disconnects them: the
+// steps that packages netd, netd/link and netd/nft have, put together. It works
+// in the network namespace of the calling thread, which is the host's, and is
+// used by the start helper of every container as well as by package engine.
+package wire
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/cleat-project/cleat/internal/undo"
+	"github.com/cleat-project/cleat/netd"
+	"github.com/cleat-project/cleat/netd/link"
+	"github.com/cleat-project/cleat/netd/nft"
+	"github.com/cleat-project/cleat/spec"
+)
+
+// Host is what containers are connected to.
+type Host struct {
+	RunRoot string // required: cleat's directory of what does not survive a reboot
+
+	// Network returns a network by its id; one that does not exist is
+	// spec.ErrNotFound. Required.
+	Network func(id string) (netd.Network, error)
+}
+
+// Leases returns the addresses in use.
+func (h Host) Leases() netd.Leases { return netd.NewLeases(filepath.Join(h.RunRoot, "net/leases")) }
+
+// Lives returns the records of running containers.
+func (h Host) Lives() netd.Lives { return netd.NewLives(filepath.Join(h.RunRoot, "net/live")) }
+
+// lasts returns the records of the runs before, for the sake of their addresses.
+func (h Host) lasts() netd.Lives { return netd.NewLives(filepath.Join(h.RunRoot, "net/last")) }
+
+// Prepare leases the addresses of a container that is about to start, in control
+// group cgroup, and records them. What an earlier run has left is replaced. If it
+// fails, nothing stays leased.
+func (h Host) Prepare(ctx context.Context, w netd.Wiring, id, cgroup string) (l netd.Live, err error) {
+	var u undo.Stack
+	defer u.OnError(ctx, &err)
+	last, err := h.lasts().Load(id)
+	if err != nil && !errors.Is(err, spec.ErrNotFound) {
+		return netd.Live{}, err
+	}
+	l = netd.Live{
+		ContainerID: id, Cgroup: cgroup, Ports: w.Ports, Table: w.Table,
+		Resolver: w.Resolver, Names: w.Names, DNS: w.DNS, Internal: true,
+	}
+	for _, c := range w.Connections {
+		n, e, err := h.lease(ctx, c, netd.Owner{ContainerID: id, Cgroup: cgroup}, last)
+		if err != nil {
+			return l, err
+		}
+		u.Push("release addresses", func(ctx context.Context) error { return h.Leases().Disconnect(ctx, e) })
+		l.Internal = l.Internal && n.Internal
+		l.Endpoints = append(l.Endpoints, e)
+		l.Links = append(l.Links, c.Links...)
+	}
+	return l, h.Lives().Save(l)
+}
+
+// lease takes the addresses of one connection. The network is looked at again
+// afterwards: who removes one looks at its leases after it has hidden it, so one
+// of both notices the other.
+func (h Host) lease(ctx context.Context, c netd.Connection, o netd.Owner, last netd.Live) (netd.Network, netd.Endpoint, error) {
+	n, err := h.Network(c.NetworkID)
+	if err != nil {
+		return netd.Network{}, netd.Endpoint{}, err
+	}
+	at := c.Attachment
+	for _, e := range last.Endpoints {
+		if e.NetworkID == c.NetworkID {
+			at.Last4, at.Last6 = e.Addr4.Addr(), e.Addr6.Addr()
+		}
+	}
+	e, err := h.Leases().Connect(ctx, &n, o, at)
+	if errors.Is(err, spec.ErrConflict) { // it may be held by runs that were killed together with their end
+		if _, sweepErr := h.Leases().Sweep(ctx, netd.Owner.Running); sweepErr != nil {
+			return n, e, errors.Join(err, sweepErr)
+		}
+		e, err = h.Leases().Connect(ctx, &n, o, at)
+	}
+	if err != nil {
+		return n, e, fmt.Errorf("network %q: %w", n.Name, err)
+	}
+	if _, err := h.Network(c.NetworkID); err != nil {
+		return n, e, errors.Join(err, h.Leases().Disconnect(ctx, e))
+	}
+	return n, e, nil
+}
+
+// Plug plugs network namespace ns, a descriptor, into the networks of l and opens
+// the published ports.
+func (h Host) Plug(l netd.Live, ns int) error {
+	state := nft.State{Ports: mappings(l)}
+	for _, e := range l.Endpoints {
+		n, err := h.Network(e.NetworkID)
+		if err != nil {
+			return err
+		}
+		br, err := link.EnsureBridge(&n)
+		if err != nil {
+			return fmt.Errorf("network %q: %w", n.Name, err)
+		}
+		if err := link.Plug(br, ns, e); err != nil {
+			return fmt.Errorf("network %q: %w", n.Name, err)
+		}
+		state.Networks = append(state.Networks, nft.NetworkOf(&n))
+	}
+	all := func() (nft.State, error) { return h.wanted(l.Table) }
+	if err := nft.New(l.Table).Extend(state, all); err != nil {
+		return err
+	}
+	return link.ForgetFlows(l.Ports)
+}
+
+// mappings leads each published port to the container's first address of each
+// family that the world can reach.
+func mappings(l netd.Live) []nft.Mapping {
+	var m nft.Mapping
+	for _, e := range l.Endpoints {
+		if a := e.Addr4.Addr(); !m.Addr4.IsValid() && e.Gateway4.IsValid() {
+			m.Addr4 = a
+		}
+		if a := e.Addr6.Addr(); !m.Addr6.IsValid() && e.Gateway6.IsValid() {
+			m.Addr6 = a
+		}
+	}
+	all := make([]nft.Mapping, 0, len(l.Ports))
+	for _, p := range l.Ports {
+		m.Port = p
+		all = append(all, m)
+	}
+	return all
+}
+
+// Release gives back all that a container has on the host once its run has ended:
+// ports, addresses, and its record. Its devices go with its namespace. With keep
+// it gets the same addresses again if they are free when it starts.
+func (h Host) Release(ctx context.Context, id string, keep Keep) error {
+	l, err := h.Lives().Load(id)
+	if errors.Is(err, spec.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if ports := mappings(l); len(ports) > 0 {
+		err = nft.New(l.Table).Remove(nft.State{Ports: ports})
+	}
+	for _, e := range l.Endpoints {
+		err = errors.Join(err, h.Leases().Disconnect(ctx, e))
+	}
+	if keep == KeepAddresses {
+		err = errors.Join(err, h.lasts().Save(l))
+	}
+	return errors.Join(err, h.Lives().Remove(id))
+}
+
+// Keep says what is kept of a run that has ended.
+type Keep int
+
+// What can be kept.
+const (
+	KeepNothing Keep = iota
+	KeepAddresses
+)
+
+// Forget removes what is remembered of the runs of a container that is removed.
+func (h Host) Forget(id string) error { return h.lasts().Remove(id) }
+
+// wanted returns what the firewall called table is to have: the networks and ports
+// of all containers that run.
+func (h Host) wanted(table string) (nft.State, error) {
+	lives, err := h.Lives().All()
+	if err != nil {
+		return nft.State{}, err
+	}
+	var s nft.State
+	seen := map[string]bool{}
+	for _, l := range lives {
+		if l.Table != table || !l.Running() {
+			continue
+		}
+		s.Ports = append(s.Ports, mappings(l)...)
+		for _, e := range l.Endpoints {
+			if seen[e.NetworkID] {
+				continue
+			}
+			seen[e.NetworkID] = true
+			n, err := h.Network(e.NetworkID)
+			if errors.Is(err, spec.ErrNotFound) {
+				continue
+			}
+			if err != nil {
+				return nft.State{}, err
+			}
+			s.Networks = append(s.Networks, nft.NetworkOf(&n))
+		}
+	}
+	return s, nil
+}
+
+// Restore makes the firewall what the running containers need, whatever has
+// happened to it: after "nft flush ruleset", for example.
+func (h Host) Restore(table string) error {
+	s, err := h.wanted(table)
+	if err != nil {
+		return err
+	}
+	return nft.New(table).Set(s)
+}
+
+// Sweep gives back what runs hold that have ended without their end being
+// recorded, and returns the ids of their containers.
+func (h Host) Sweep(ctx context.Context) ([]string, error) {
+	lives, err := h.Lives().All()
+	if err != nil {
+		return nil, err
+	}
+	var swept []string
+	for _, l := range lives {
+		if l.Running() {
+			continue
+		}
+		swept = append(swept, l.ContainerID)
+		if err := h.Release(ctx, l.ContainerID, KeepNothing); err != nil {
+			return swept, err
+		}
+	}
+	_, err = h.Leases().Sweep(ctx, netd.Owner.Running)
+	return swept, err
+}
+
+// Namespace opens the network namespace of process pid. The caller closes it.
+func Namespace(pid int) (*os.File, error) {
+	f, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("process %d: %w", pid, spec.ErrNotFound)
+	}
+	return f, err
+}
