@@ -88,8 +88,12 @@ func (s *Store) choose(ctx context.Context, c *collector) error {
 	return os.RemoveAll(s.pendingPath())
 }
 
+// liveSet has the hex digits of what is needed. A blob without compression and the
+// layer that it was unpacked to have the same digest.
+type liveSet struct{ blobs, layers map[string]bool }
+
 // live returns the digests of all blobs and layers that are needed.
-func (s *Store) live(ctx context.Context) (map[string]bool, error) {
+func (s *Store) live(ctx context.Context) (*liveSet, error) {
 	x, err := s.readIndex()
 	if err != nil {
 		return nil, err
@@ -98,7 +102,7 @@ func (s *Store) live(ctx context.Context) (map[string]bool, error) {
 	if err != nil {
 		return nil, err
 	}
-	live := map[string]bool{}
+	live := &liveSet{map[string]bool{}, map[string]bool{}}
 	for _, e := range entries {
 		if err := s.mark(live, e); err != nil {
 			return nil, fmt.Errorf("image %s: %w; nothing was deleted, remove that image first", e.id().Short(), err)
@@ -113,13 +117,13 @@ func (s *Store) live(ctx context.Context) (map[string]bool, error) {
 	}
 	for _, u := range uses {
 		for _, d := range u.Layers {
-			live[d.Hex()] = true
+			live.layers[d.Hex()] = true
 		}
 	}
 	return live, nil
 }
 
-func (s *Store) mark(live map[string]bool, e entry) error {
+func (s *Store) mark(live *liveSet, e entry) error {
 	data, err := s.readBlob(e.origin(), MaxManifestBytes)
 	if err != nil {
 		return err
@@ -135,12 +139,12 @@ func (s *Store) mark(live map[string]bool, e entry) error {
 	if err != nil {
 		return err
 	}
-	live[e.Digest.Hex()], live[e.origin().Hex()], live[e.id().Hex()] = true, true, true
+	live.blobs[e.Digest.Hex()], live.blobs[e.origin().Hex()], live.blobs[e.id().Hex()] = true, true, true
 	for _, d := range m.Layers {
-		live[d.Digest.Hex()] = true
+		live.blobs[d.Digest.Hex()] = true
 	}
 	for _, d := range c.RootFS.DiffIDs {
-		live[d.Hex()] = true
+		live.layers[d.Hex()] = true
 	}
 	return nil
 }
@@ -148,7 +152,7 @@ func (s *Store) mark(live map[string]bool, e entry) error {
 // collector takes garbage away.
 type collector struct {
 	store *Store
-	live  map[string]bool // hex digits of digests
+	live  *liveSet
 	all   bool
 	dry   bool // nothing is touched, all that is garbage goes to trash
 	boot  string
@@ -159,13 +163,14 @@ type collector struct {
 // its name after a crash, and deletes dead files.
 func (c *collector) run() error {
 	s := c.store
-	dead := func(name string) bool { return !c.live[name] }
+	deadBlob := func(name string) bool { return !c.live.blobs[name] }
+	deadLayer := func(name string) bool { return !c.live.layers[name] }
 	return errors.Join(
 		c.each(s.layersDir(), c.layer), // first: it adds to live
 		fsx.SyncDir(s.layersDir()),
-		c.deleteFiles(s.path("blobs", "sha256"), dead),
-		c.deleteFiles(s.path("sizes"), dead),
-		c.deleteFiles(s.path("locks"), dead),
+		c.deleteFiles(s.path("blobs", "sha256"), deadBlob),
+		c.deleteFiles(s.path("sizes"), deadLayer),
+		c.deleteFiles(s.path("locks"), deadLayer),
 		c.deleteFiles(s.path(), fsx.IsTemp),
 		c.each(s.path("staging"), c.staged),
 	)
@@ -237,12 +242,12 @@ func (c *collector) staged(name string) error {
 }
 
 func (c *collector) layer(name string) error {
-	if c.live[name] {
+	if c.live.layers[name] {
 		return nil
 	}
 	path := filepath.Join(c.store.layersDir(), name)
 	if digits, ok := strings.CutPrefix(name, stagedPrefix+c.boot+"-"); ok && !c.stale(path) {
-		c.live[digits] = true // so that its size is kept
+		c.live.layers[digits] = true // so that its size is kept
 		return nil
 	}
 	if c.dry || strings.HasPrefix(name, tempPrefix) {

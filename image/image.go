@@ -36,17 +36,24 @@ type Layer struct {
 // called for several layers at the same time.
 type Unpacker func(ctx context.Context, tar io.Reader, dir string) error
 
-// Phase is the state of one layer while an image arrives.
+// Phase is the state of one layer while an image arrives or leaves.
 type Phase int
 
 // The phases in the order in which a layer goes through them; Exists is the only
-// one of a layer that the store has already.
+// one of a layer that is pulled though the store has it already.
 const (
 	Waiting Phase = iota
 	Downloading
 	Extracting
 	Exists
 	Done
+
+	// The phases of a layer that is pushed; it ends in one of the last three.
+	Preparing
+	Pushing
+	Pushed
+	AtTarget // the repository has it already
+	Mounted  // the registry has taken it from another repository, see Event.From
 )
 
 // String returns the phase in Docker's words.
@@ -62,6 +69,16 @@ func (p Phase) String() string {
 		return "Already exists"
 	case Done:
 		return "Pull complete"
+	case Preparing:
+		return "Preparing"
+	case Pushing:
+		return "Pushing"
+	case Pushed:
+		return "Pushed"
+	case AtTarget:
+		return "Layer already exists"
+	case Mounted:
+		return "Mounted"
 	}
 	return "Unknown"
 }
@@ -72,8 +89,9 @@ func (p Phase) String() string {
 type Event struct {
 	Layer   Digest // of the compressed blob; its Short form is what Docker shows
 	Phase   Phase
-	Current int64 // bytes of the compressed blob downloaded, or unpacked, so far
-	Total   int64 // size of the compressed blob in bytes; 0 if not known
+	Current int64  // bytes of the compressed blob downloaded, unpacked or uploaded so far
+	Total   int64  // size of the compressed blob in bytes; 0 if not known
+	From    string // repository that a Mounted layer was taken from
 }
 
 // Progress receives events. It is called from several goroutines at a time,

@@ -230,34 +230,42 @@ func (in *Ingest) Commit(ctx context.Context, add Addition) (Image, error) {
 }
 
 func (in *Ingest) commit(ctx context.Context, add Addition) (Image, error) {
-	data, err := in.readBlob(add.Manifest.Digest, MaxManifestBytes)
+	e, err := in.prepare(add)
 	if err != nil {
 		return Image{}, err
+	}
+	return in.list(ctx, e, add.Names)
+}
+
+// prepare makes a staged image durable and returns its entry, without a name.
+func (in *Ingest) prepare(add Addition) (entry, error) {
+	data, err := in.readBlob(add.Manifest.Digest, MaxManifestBytes)
+	if err != nil {
+		return entry{}, err
 	}
 	m, err := ParseManifest(data, add.Manifest.MediaType)
 	if err != nil {
-		return Image{}, err
+		return entry{}, err
 	}
 	if m.IsIndex() {
-		return Image{}, fmt.Errorf("is an index of images: %w", spec.ErrInvalid)
+		return entry{}, fmt.Errorf("is an index of images: %w", spec.ErrInvalid)
 	}
 	config, err := in.readBlob(m.Config.Digest, MaxConfigBytes)
 	if err != nil {
-		return Image{}, err
+		return entry{}, err
 	}
 	c, err := ParseConfig(config)
 	if err != nil {
-		return Image{}, err
+		return entry{}, err
 	}
 	shown, err := in.toShow(m, data, c.Platform)
 	if err != nil {
-		return Image{}, err
+		return entry{}, err
 	}
 	if err := in.publish([]Digest{add.Manifest.Digest, shown.Digest, m.Config.Digest}, m.Layers, c.RootFS.DiffIDs); err != nil {
-		return Image{}, err
+		return entry{}, err
 	}
-	e := newEntry(shown, add.Manifest.Digest, m.Config.Digest, in.store.layersSize(c.RootFS.DiffIDs))
-	return in.list(ctx, e, add.Names)
+	return newEntry(shown, add.Manifest.Digest, m.Config.Digest, in.store.layersSize(c.RootFS.DiffIDs)), nil
 }
 
 // toShow returns the descriptor that index.json has of the manifest m, which was

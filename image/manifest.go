@@ -119,6 +119,18 @@ func (m Manifest) toOCI() Manifest {
 	return m
 }
 
+// GzipType returns the media type that a layer of type t has once it is
+// compressed with gzip, "" if it is compressed already.
+func GzipType(t string) string {
+	switch t {
+	case MediaTypeOCILayer:
+		return MediaTypeOCILayerGzip
+	case mediaTypeDockerTar:
+		return MediaTypeDockerLayer
+	}
+	return ""
+}
+
 // hasKey looks for key as encoding/json does, without regard to case.
 func hasKey(keys map[string]json.RawMessage, key string) bool {
 	for k := range keys {

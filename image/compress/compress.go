@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/klauspost/pgzip"
@@ -97,4 +98,16 @@ func open(r *bufio.Reader, format Format) (io.ReadCloser, error) {
 	case None:
 	}
 	return io.NopCloser(r), nil
+}
+
+// gzipBlockBytes is what one processor compresses at a time. The same bytes give
+// the same blob only as long as it stays the same.
+const gzipBlockBytes = 1 << 20
+
+// NewGzipWriter returns a writer that compresses to w on all processors. Its
+// output depends on nothing but the input. The caller closes it, which does not
+// close w.
+func NewGzipWriter(w io.Writer) (io.WriteCloser, error) {
+	z := pgzip.NewWriter(w)
+	return z, z.SetConcurrency(gzipBlockBytes, max(2, runtime.GOMAXPROCS(0)))
 }

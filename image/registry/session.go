@@ -35,6 +35,11 @@ func (c *Client) hosts(domain string) []string {
 
 // open logs in to a repository on host as far as the registry asks for it.
 func (c *Client) open(ctx context.Context, host, repository string) (*session, error) {
+	return c.openFor(ctx, host, repository, transport.PullScope)
+}
+
+// openFor logs in for the given use of a repository, and for reading others.
+func (c *Client) openFor(ctx context.Context, host, repository, use string, others ...string) (*session, error) {
 	reg, err := c.registry(host)
 	if err != nil {
 		return nil, err
@@ -43,8 +48,11 @@ func (c *Client) open(ctx context.Context, host, repository string) (*session, e
 	if err != nil {
 		return nil, err
 	}
-	scope := reg.Repo(repository).Scope(transport.PullScope)
-	rt, err := transport.NewWithContext(ctx, reg, auth, c, []string{scope})
+	scopes := []string{reg.Repo(repository).Scope(use)}
+	for _, other := range others {
+		scopes = append(scopes, reg.Repo(other).Scope(transport.PullScope))
+	}
+	rt, err := transport.NewWithContext(ctx, reg, auth, c, scopes)
 	if err != nil {
 		return nil, err
 	}
