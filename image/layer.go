@@ -68,12 +68,19 @@ func (in *Ingest) AddLayer(ctx context.Context, want Digest, tar io.Reader, unpa
 // VerifyTar reads tar to its end and returns a *Mismatch unless it is the
 // uncompressed layer diffID.
 func VerifyTar(tar io.Reader, diffID Digest) error {
+	return verify(tar, diffID, "layer, uncompressed,")
+}
+
+// VerifyBlob reads r to its end and returns a *Mismatch unless it is the blob d.
+func VerifyBlob(r io.Reader, d Digest) error { return verify(r, d, "blob "+string(d)) }
+
+func verify(r io.Reader, want Digest, what string) error {
 	h := sha256.New()
-	if _, err := io.Copy(h, tar); err != nil {
+	if _, err := io.CopyBuffer(struct{ io.Writer }{h}, struct{ io.Reader }{r}, make([]byte, chunkBytes)); err != nil {
 		return err
 	}
-	if got := digestOfSum(h.Sum(nil)); got != diffID {
-		return &Mismatch{"layer, uncompressed,", string(diffID), string(got)}
+	if got := digestOfSum(h.Sum(nil)); got != want {
+		return &Mismatch{what, string(want), string(got)}
 	}
 	return nil
 }

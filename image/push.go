@@ -16,34 +16,45 @@ import (
 type Outgoing struct {
 	ID       Digest
 	Manifest Manifest
-	Digest   Digest // of Raw
-	Raw      []byte // the manifest, byte for byte as it came
+	Digest   Digest     // of Raw
+	Raw      []byte     // the manifest, byte for byte as it came
+	OCI      Descriptor // of the manifest in OCI's form: the same one, unless it came in Docker's
 }
 
-// Outgoing returns what the name ref leads to. The error wraps spec.ErrNotFound
-// if it is no name of the store.
-func (s *Store) Outgoing(ref Reference) (Outgoing, error) {
+// Outgoing returns what name means, see Get. A reference leads to the manifest
+// that has this name.
+func (s *Store) Outgoing(name string) (Outgoing, error) {
 	x, err := s.readIndex()
 	if err != nil {
 		return Outgoing{}, err
 	}
-	e, ok := x.byReference(ref)
-	if !ok {
-		return Outgoing{}, noSuchImage(ref.Familiar())
+	id, err := x.resolve(name)
+	if err != nil {
+		return Outgoing{}, err
 	}
-	return s.outgoing(e.id(), e.origin())
+	if ref, err := ParseReference(name); err == nil {
+		if e, ok := x.byReference(ref); ok && e.id() == id {
+			return s.outgoing(e)
+		}
+	}
+	if all := x.entriesOf(id); len(all) > 0 {
+		return s.outgoing(all[0])
+	}
+	return Outgoing{}, noSuchImage(name)
 }
 
-func (s *Store) outgoing(id, manifest Digest) (Outgoing, error) {
-	data, err := s.readBlob(manifest, MaxManifestBytes)
+func (s *Store) outgoing(e entry) (Outgoing, error) {
+	data, err := s.readBlob(e.origin(), MaxManifestBytes)
 	if err != nil {
-		return Outgoing{}, fmt.Errorf("image %s: %w", id.Short(), err)
+		return Outgoing{}, fmt.Errorf("image %s: %w", e.id().Short(), err)
 	}
 	m, err := ParseManifest(data, "")
 	if err != nil {
-		return Outgoing{}, fmt.Errorf("image %s: %w", id.Short(), err)
+		return Outgoing{}, fmt.Errorf("image %s: %w", e.id().Short(), err)
 	}
-	return Outgoing{ID: id, Manifest: m, Digest: manifest, Raw: data}, nil
+	oci := e.Descriptor
+	oci.Annotations = nil
+	return Outgoing{ID: e.id(), Manifest: m, Digest: e.origin(), Raw: data, OCI: oci}, nil
 }
 
 // Tags returns all tags that the store has in the repository of ref, sorted.
@@ -75,7 +86,7 @@ func (s *Store) Homes(domain string) (map[Digest][]string, error) {
 			if ref.Domain() != domain {
 				continue
 			}
-			out, err := s.Outgoing(ref)
+			out, err := s.Outgoing(ref.String())
 			if errors.Is(err, spec.ErrNotFound) {
 				continue // removed since it was listed
 			}
@@ -140,5 +151,5 @@ func (in *Ingest) Replace(ctx context.Context, old Outgoing, m Manifest) (Outgoi
 	if err != nil {
 		return Outgoing{}, err
 	}
-	return Outgoing{ID: old.ID, Manifest: m, Digest: d, Raw: data}, in.store.notePending()
+	return Outgoing{ID: old.ID, Manifest: m, Digest: d, Raw: data, OCI: prepared.Descriptor}, in.store.notePending()
 }

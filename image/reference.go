@@ -71,6 +71,12 @@ func parseReference(s string) (Reference, error) {
 	return r, checkPath(r.path)
 }
 
+// IsRepository reports whether s is a reference with neither a tag nor a digest.
+func IsRepository(s string) bool {
+	_, err := parseReference(s + ":" + defaultTag)
+	return err == nil && !strings.Contains(s, "@")
+}
+
 // splitDomain separates the registry from the repository: the first element is
 // a registry if it looks like a host name, as Docker decides it.
 func splitDomain(name string) (domain, path string) {

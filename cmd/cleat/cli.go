@@ -33,10 +33,12 @@ type backend interface {
 	getter
 	inspector
 	puller
+	pusher
 	imageLister
 	imageRemover
 	tagger
 	loader
+	saver
 	importer
 	historian
 	loginer

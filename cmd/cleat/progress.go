@@ -22,6 +22,7 @@ const (
 	phaseWaiting     = "Waiting"
 	phaseDownloading = "Downloading"
 	phaseExtracting  = "Extracting"
+	phasePushing     = "Pushing"
 )
 
 // progress shows how the layers of an image arrive: a bar for each on a
@@ -63,6 +64,9 @@ func (p *progress) event(e engine.PullEvent) {
 	defer p.mu.Unlock()
 	l := p.layer(e.Layer.Short())
 	phase := e.Phase.String()
+	if e.From != "" {
+		phase += " from " + e.From
+	}
 	before := l.phase
 	l.phase, l.current, l.total = phase, e.Current, max(e.Total, l.total)
 	if p.bars {
@@ -96,7 +100,7 @@ func plainPhase(before, phase string) string {
 		return s == phaseWaiting || s == phaseDownloading || s == phaseExtracting
 	}
 	switch {
-	case before == phase || working(before) && working(phase):
+	case before == phase || phase == phasePushing || working(before) && working(phase):
 		return ""
 	case working(phase):
 		return "Pulling fs layer"
@@ -139,7 +143,7 @@ const barWidth = 50
 
 // String is the line of a layer on a terminal.
 func (l *layerProgress) String() string {
-	if l.phase != phaseDownloading && l.phase != phaseExtracting || l.total <= 0 {
+	if l.phase != phaseDownloading && l.phase != phaseExtracting && l.phase != phasePushing || l.total <= 0 {
 		return l.id + ": " + l.phase
 	}
 	full := int(barWidth * min(l.current, l.total) / l.total)

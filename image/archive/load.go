@@ -138,10 +138,16 @@ func (l *loader) resolve(entry image.Descriptor) (image.Digest, image.Manifest, 
 	return "", image.Manifest{}, nil, fmt.Errorf("manifest %s: is an index inside an index: %w", entry.Digest, spec.ErrUnsupport)
 }
 
+// Annotations that name an image, for containerd and for everybody else.
+const (
+	keyName = "io.containerd.image.name"
+	keyRef  = "org.opencontainers.image.ref.name"
+)
+
 // entryNames returns the name that an OCI index gives an image. A bare word in
 // ref.name is a tag without repository and names nothing.
 func entryNames(entry image.Descriptor) []image.Reference {
-	for _, key := range []string{"io.containerd.image.name", "org.opencontainers.image.ref.name"} {
+	for _, key := range []string{keyName, keyRef} {
 		s := entry.Annotations[key]
 		if !strings.ContainsAny(s, ":/") {
 			continue

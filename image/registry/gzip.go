@@ -32,7 +32,7 @@ func (p *push) compress(ctx context.Context, l image.Descriptor) (image.Descript
 		return image.Descriptor{}, err
 	}
 	// What is read is compared with its digest: a damaged layer must not get a new one.
-	if err := image.VerifyTar(io.TeeReader(&ended{ctx.Err, f}, z), l.Digest); err != nil {
+	if err := image.VerifyBlob(io.TeeReader(&ended{ctx.Err, f}, z), l.Digest); err != nil {
 		return image.Descriptor{}, err
 	}
 	if err := z.Close(); err != nil {

@@ -72,7 +72,7 @@ type push struct {
 }
 
 func (p *push) run(ctx context.Context) (Pushed, error) {
-	out, err := p.store.Outgoing(p.ref)
+	out, err := p.store.Outgoing(p.ref.String())
 	if err != nil {
 		return Pushed{}, err
 	}

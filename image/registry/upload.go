@@ -132,8 +132,8 @@ func (p *push) blame(d image.Descriptor, err error) error {
 		return &storageError{openErr}
 	}
 	defer func() { _ = f.Close() }()
-	if bad := image.VerifyTar(f, d.Digest); bad != nil {
-		return fmt.Errorf("blob %s is damaged on disk; remove the image and get it again: %w", d.Digest, bad)
+	if bad := image.VerifyBlob(f, d.Digest); bad != nil {
+		return fmt.Errorf("here on disk: %w; remove the image and get it again", bad)
 	}
 	return err
 }
