@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cleat-project/cleat/internal/seqpacket"
 	"github.com/cleat-project/cleat/journal/stdio"
 )
 
@@ -88,7 +89,7 @@ func newBroker(t testing.TB, path string) *broker {
 }
 
 func (b *broker) serve(fd int) {
-	c, err := stdio.NewConn(fd)
+	c, err := seqpacket.New(fd)
 	if err != nil {
 		return
 	}

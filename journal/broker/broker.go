@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/cleat-project/cleat/journal/stdio"
+	"github.com/cleat-project/cleat/internal/seqpacket"
 	"github.com/cleat-project/cleat/spec"
 )
 
@@ -52,7 +52,7 @@ type Broker struct {
 	all     map[*container]struct{} // also earlier runs that have not ended
 	waiting map[string][]*client    // by id: attached before the start
 	names   map[uint64]struct{}     // in use in the store
-	conns   map[*stdio.Conn]struct{}
+	conns   map[*seqpacket.Conn]struct{}
 	idle    *time.Timer
 }
 
@@ -78,7 +78,7 @@ func New(cfg Config) (*Broker, error) {
 		cfg: cfg, listen: f, accept: rc,
 		journal: &journalSocket{path: cfg.JournalSocket, warn: cfg.Warn},
 		current: map[string]*container{}, all: map[*container]struct{}{},
-		waiting: map[string][]*client{}, names: map[uint64]struct{}{}, conns: map[*stdio.Conn]struct{}{},
+		waiting: map[string][]*client{}, names: map[uint64]struct{}{}, conns: map[*seqpacket.Conn]struct{}{},
 	}
 	b.takeOver(cfg.Stored)
 	return b, nil
@@ -175,7 +175,7 @@ func (b *Broker) acceptOne() (fd int, err error) {
 
 // welcome starts the goroutine of a new connection.
 func (b *Broker) welcome(ctx context.Context, fd int) {
-	conn, err := stdio.NewConn(fd)
+	conn, err := seqpacket.New(fd)
 	if err != nil {
 		b.warn("use connection: %v, ignoring", err)
 		return

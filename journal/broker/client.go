@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cleat-project/cleat/internal/seqpacket"
 	"github.com/cleat-project/cleat/journal/stdio"
 	"github.com/cleat-project/cleat/spec"
 )
@@ -35,7 +36,7 @@ type item struct {
 // client is an attached connection. One goroutine, in serve.go, receives from
 // it; run sends.
 type client struct {
-	conn     *stdio.Conn
+	conn     *seqpacket.Conn
 	req      stdio.AttachRequest
 	attached *container // nil while it waits for a start; Broker.mu guards it
 
@@ -51,7 +52,7 @@ type client struct {
 	once sync.Once
 }
 
-func newClient(conn *stdio.Conn, req stdio.AttachRequest) *client {
+func newClient(conn *seqpacket.Conn, req stdio.AttachRequest) *client {
 	if req.Patience == 0 {
 		req.Patience = stdio.DefaultPatience
 	}

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cleat-project/cleat/internal/seqpacket"
 	"github.com/cleat-project/cleat/journal/stdio"
 	"github.com/cleat-project/cleat/spec"
 )
@@ -21,7 +22,7 @@ import (
 const requestTime = 10 * time.Second
 
 // handle serves one connection.
-func (b *Broker) handle(ctx context.Context, conn *stdio.Conn) {
+func (b *Broker) handle(ctx context.Context, conn *seqpacket.Conn) {
 	stop := conn.Bind(ctx)
 	verb, obj, fds, err := b.request(conn)
 	defer func() { closeFDs(fds) }()
@@ -50,7 +51,7 @@ func (b *Broker) handle(ctx context.Context, conn *stdio.Conn) {
 }
 
 // request reads a connection's first message and checks who sent it.
-func (b *Broker) request(conn *stdio.Conn) (verb byte, obj []byte, fds []int, err error) {
+func (b *Broker) request(conn *seqpacket.Conn) (verb byte, obj []byte, fds []int, err error) {
 	t := time.AfterFunc(requestTime, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	n, err := conn.NextSize()
 	if !t.Stop() && err == nil {
@@ -76,7 +77,7 @@ func (b *Broker) request(conn *stdio.Conn) (verb byte, obj []byte, fds []int, er
 	return verb, obj, fds, err
 }
 
-func (b *Broker) checkPeer(conn *stdio.Conn) error {
+func (b *Broker) checkPeer(conn *seqpacket.Conn) error {
 	uid, err := conn.PeerUID()
 	if err == nil && uid != b.cfg.PeerUID {
 		err = fmt.Errorf("user %d may not use the stdio broker: %w", uid, spec.ErrDenied)
@@ -86,7 +87,7 @@ func (b *Broker) checkPeer(conn *stdio.Conn) error {
 
 // call serves every verb but attach. Taken says that the descriptors have a new
 // owner.
-func (b *Broker) call(ctx context.Context, conn *stdio.Conn, verb byte, obj []byte, fds []int) (taken bool, err error) {
+func (b *Broker) call(ctx context.Context, conn *seqpacket.Conn, verb byte, obj []byte, fds []int) (taken bool, err error) {
 	switch verb {
 	case stdio.VerbRegister:
 		var reg stdio.Registration
@@ -121,7 +122,7 @@ func decode(obj []byte, v any) error {
 
 // attach serves a client to its end. An error is returned only before the
 // client was told that it is attached.
-func (b *Broker) attach(ctx context.Context, conn *stdio.Conn, obj []byte) error {
+func (b *Broker) attach(ctx context.Context, conn *seqpacket.Conn, obj []byte) error {
 	var req stdio.AttachRequest
 	if err := decode(obj, &req); err != nil {
 		return err
@@ -200,7 +201,7 @@ func (b *Broker) dismiss(ctx context.Context, cl *client) {
 }
 
 // drain serves VerbDrain.
-func (b *Broker) drain(ctx context.Context, conn *stdio.Conn, req stdio.DrainRequest) error {
+func (b *Broker) drain(ctx context.Context, conn *seqpacket.Conn, req stdio.DrainRequest) error {
 	c, err := b.find(req.ID)
 	if err != nil {
 		return nil // nothing is left of it
@@ -245,7 +246,7 @@ func (b *Broker) resize(req stdio.ResizeRequest) error {
 }
 
 // list serves VerbList.
-func (b *Broker) list(conn *stdio.Conn) error {
+func (b *Broker) list(conn *seqpacket.Conn) error {
 	for _, st := range b.statuses() {
 		msg, err := stdio.EncodeFrame(stdio.FrameItem, st)
 		if err != nil {

@@ -3,14 +3,13 @@ package stdio
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cleat-project/cleat/internal/seqpacket"
 	"github.com/cleat-project/cleat/spec"
 )
 
@@ -47,7 +46,7 @@ func Register(ctx context.Context, socket string, reg Registration, files Files)
 		return fmt.Errorf("register stdio of %s: stdout or stderr is missing: %w", reg.ID, spec.ErrInvalid)
 	}
 	fds, err := duplicates(files.list())
-	defer closeAll(fds)
+	defer seqpacket.CloseAll(fds)
 	if err == nil {
 		err = call(ctx, socket, VerbRegister, reg, nil, fds...)
 	}
@@ -68,7 +67,7 @@ func duplicates(files []*os.File) (fds []int, err error) {
 		var fd int
 		var dupErr error
 		err = rc.Control(func(old uintptr) { fd, dupErr = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 0) })
-		if err := firstError(err, dupErr); err != nil {
+		if err := seqpacket.FirstError(err, dupErr); err != nil {
 			return fds, fmt.Errorf("duplicate %s: %w", f.Name(), err)
 		}
 		fds = append(fds, fd)
@@ -117,75 +116,34 @@ func List(ctx context.Context, socket string) ([]Status, error) {
 	return list, nil
 }
 
-// attempts is how often a request is made when the broker is killed while it
-// works on it. Every request may be repeated: a registration of the same pipes
-// for the same container is recognized.
+// attempts is how often an attachment is tried when the broker is killed while
+// it works on it.
 const attempts = 5
 
 // call makes one request and reads the answer to its end. Every FrameItem's
-// payload goes to item. There is no pause between attempts: connecting waits in
-// the socket's queue until systemd has started the broker again.
+// payload goes to item. Every request may be repeated: a registration of the
+// same pipes for the same container is recognized.
 func call(ctx context.Context, socket string, verb byte, v any, item func([]byte) error, fds ...int) error {
 	msg, err := EncodeRequest(verb, v)
 	if err != nil {
 		return err
 	}
-	for range attempts {
-		if err = callOnce(ctx, socket, msg, item, fds); !lost(err) {
-			break
+	return seqpacket.Call(ctx, socket, msg, func(answer []byte) (bool, error) { return takeAnswer(answer, item) }, fds...)
+}
+
+// takeAnswer looks at one message of an answer and reports whether it is the
+// last one.
+func takeAnswer(msg []byte, item func([]byte) error) (done bool, err error) {
+	switch msg[0] {
+	case FrameOK:
+		return true, nil
+	case FrameError:
+		return true, decodeError(msg[1:])
+	case FrameItem:
+		if item == nil {
+			return true, fmt.Errorf("answer holds an item: %w", spec.ErrInvalid)
 		}
+		return false, item(msg[1:])
 	}
-	return err
-}
-
-func callOnce(ctx context.Context, socket string, msg []byte, item func([]byte) error, fds []int) (err error) {
-	c, err := Dial(ctx, socket)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(causeOf(ctx, err), c.Close()) }()
-	defer c.Bind(ctx)()
-	if err := c.Send(msg, fds...); err != nil {
-		return err
-	}
-	return readAnswer(c, item)
-}
-
-// lost tells whether err means that the broker died with the connection open.
-func lost(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.EPIPE)
-}
-
-func readAnswer(c *Conn, item func([]byte) error) error {
-	buf := make([]byte, 4<<10)
-	for {
-		n, fds, err := c.Recv(buf)
-		if err != nil {
-			return fmt.Errorf("read answer: %w", err)
-		}
-		closeAll(fds)
-		switch buf[0] {
-		case FrameOK:
-			return nil
-		case FrameError:
-			return decodeError(buf[1:n])
-		case FrameItem:
-			if item == nil {
-				return fmt.Errorf("answer holds an item: %w", spec.ErrInvalid)
-			}
-			if err := item(buf[1:n]); err != nil {
-				return err
-			}
-		default:
-			return fmt.Errorf("answer of type %q: %w", buf[0], spec.ErrInvalid)
-		}
-	}
-}
-
-// causeOf replaces the deadline error that Bind provokes by ctx's own.
-func causeOf(ctx context.Context, err error) error {
-	if err != nil && ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return err
+	return true, fmt.Errorf("answer of type %q: %w", msg[0], spec.ErrInvalid)
 }

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cleat-project/cleat/internal/seqpacket"
 	"github.com/cleat-project/cleat/spec"
 )
 
@@ -100,7 +101,7 @@ func (s *Session) endInput() error {
 		return nil
 	}
 	err := s.closeInput()
-	if sErr := s.conn.Send([]byte{FrameCloseStdin}); sErr != nil && !lost(sErr) {
+	if sErr := s.conn.Send([]byte{FrameCloseStdin}); sErr != nil && !seqpacket.Lost(sErr) {
 		err = errors.Join(err, sErr)
 	}
 	return err
@@ -125,9 +126,9 @@ func spliceAll(dst, src *os.File) error {
 	var opErr error
 	outErr := out.Control(func(w uintptr) {
 		inErr := in.Control(func(r uintptr) { opErr = spliceLoop(int(w), int(r)) })
-		opErr = firstError(opErr, inErr)
+		opErr = seqpacket.FirstError(opErr, inErr)
 	})
-	return firstError(opErr, outErr)
+	return seqpacket.FirstError(opErr, outErr)
 }
 
 // spliceLoop blocks a thread while there is nothing to do: the source is shared

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cleat-project/cleat/internal/seqpacket"
 	"github.com/cleat-project/cleat/spec"
 )
 
@@ -41,7 +42,7 @@ type Session struct {
 	buf    []byte
 
 	mu     sync.Mutex
-	conn   *Conn
+	conn   *seqpacket.Conn
 	closed bool          // Close was called
 	eof    bool          // CloseStdin was called
 	start  chan struct{} // closed when the container has started, or never will
@@ -64,32 +65,32 @@ func Attach(ctx context.Context, socket string, req AttachRequest) (*Session, er
 	}, nil
 }
 
-func attach(ctx context.Context, socket string, req AttachRequest) (conn *Conn, err error) {
+func attach(ctx context.Context, socket string, req AttachRequest) (conn *seqpacket.Conn, err error) {
 	msg, err := EncodeRequest(VerbAttach, req)
 	if err != nil {
 		return nil, err
 	}
 	for range attempts {
-		if conn, err = attachOnce(ctx, socket, msg); !lost(err) {
+		if conn, err = attachOnce(ctx, socket, msg); !seqpacket.Lost(err) {
 			break
 		}
 	}
 	return conn, err
 }
 
-func attachOnce(ctx context.Context, socket string, msg []byte) (_ *Conn, err error) {
-	conn, err := Dial(ctx, socket)
+func attachOnce(ctx context.Context, socket string, msg []byte) (_ *seqpacket.Conn, err error) {
+	conn, err := seqpacket.Dial(ctx, socket)
 	if err != nil {
 		return nil, err
 	}
 	release := conn.Bind(ctx)
 	err = conn.Send(msg)
 	if err == nil {
-		err = readAnswer(conn, nil)
+		err = seqpacket.Answer(conn, func(msg []byte) (bool, error) { return takeAnswer(msg, nil) })
 	}
 	release()
 	if err != nil {
-		return nil, errors.Join(causeOf(ctx, err), conn.Close())
+		return nil, errors.Join(seqpacket.CauseOf(ctx, err), conn.Close())
 	}
 	return conn, nil
 }
@@ -126,7 +127,7 @@ func (s *Session) frame(msg []byte, fds []int) (f Frame, skip bool, err error) {
 		first, err := s.started(msg[1:], fds)
 		return Frame{Type: FrameStarted}, !first, err
 	}
-	closeAll(fds)
+	seqpacket.CloseAll(fds)
 	switch msg[0] {
 	case FrameStdout, FrameStderr:
 		return Frame{Type: msg[0], Data: msg[1:]}, false, nil
@@ -145,19 +146,19 @@ func (s *Session) frame(msg []byte, fds []int) (f Frame, skip bool, err error) {
 func (s *Session) started(payload []byte, fds []int) (first bool, err error) {
 	var st Started
 	if err := json.Unmarshal(payload, &st); err != nil {
-		closeAll(fds)
+		seqpacket.CloseAll(fds)
 		return false, fmt.Errorf("decode start message: %w", err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.isStarted() || s.closed {
-		closeAll(fds)
+		seqpacket.CloseAll(fds)
 		return false, nil
 	}
 	s.tty = st.TTY
 	if len(fds) > 0 {
 		s.input = os.NewFile(uintptr(fds[0]), "container input")
-		closeAll(fds[1:])
+		seqpacket.CloseAll(fds[1:])
 	}
 	close(s.start)
 	if s.eof {
@@ -184,7 +185,7 @@ func (s *Session) finish() {
 	}
 }
 
-func (s *Session) current() (*Conn, error) {
+func (s *Session) current() (*seqpacket.Conn, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -195,14 +196,14 @@ func (s *Session) current() (*Conn, error) {
 
 // recover attaches anew if the broker has gone, and returns the error of Recv
 // otherwise.
-func (s *Session) recover(ctx context.Context, old *Conn, err error) error {
+func (s *Session) recover(ctx context.Context, old *seqpacket.Conn, err error) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	if _, cErr := s.current(); cErr != nil {
 		return cErr
 	}
-	if !lost(err) {
+	if !seqpacket.Lost(err) {
 		return fmt.Errorf("receive output of %s: %w", s.req.ID, err)
 	}
 	conn, err := s.redial(ctx)
@@ -223,7 +224,7 @@ func (s *Session) recover(ctx context.Context, old *Conn, err error) error {
 
 // redial tries until the socket answers again. Where systemd holds the socket
 // the first attempt succeeds.
-func (s *Session) redial(ctx context.Context) (*Conn, error) {
+func (s *Session) redial(ctx context.Context) (*seqpacket.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, redialLimit)
 	defer cancel()
 	req := s.req
@@ -329,7 +330,7 @@ func SetSize(f *os.File, size Size) error {
 		ws := unix.Winsize{Row: size.Height, Col: size.Width}
 		ioErr = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &ws)
 	})
-	if err := firstError(err, ioErr); err != nil {
+	if err := seqpacket.FirstError(err, ioErr); err != nil {
 		return fmt.Errorf("set terminal size: %w", err)
 	}
 	return nil

@@ -1,4 +1,7 @@
-package stdio
+// Package seqpacket connects the commands of cleat to its daemons: messages with
+// descriptors over SOCK_SEQPACKET sockets, and requests that outlive the daemon
+// that works on them. It links little, because the start helper runs it.
+package seqpacket
 
 import (
 	"context"
@@ -26,8 +29,8 @@ type Conn struct {
 	rc syscall.RawConn
 }
 
-// Dial connects to the socket at path. It does not wait for the broker: a
-// listening socket takes the connection at once, and systemd starts the broker.
+// Dial connects to the socket at path. It does not wait for the daemon: a
+// listening socket takes the connection at once, and systemd starts the daemon.
 // If the queue of the socket is full, Dial waits until ctx is done.
 func Dial(ctx context.Context, path string) (*Conn, error) {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
@@ -38,7 +41,7 @@ func Dial(ctx context.Context, path string) (*Conn, error) {
 		_ = unix.Close(fd)
 		return nil, &os.PathError{Op: "connect", Path: path, Err: err}
 	}
-	return NewConn(fd)
+	return New(fd)
 }
 
 // connect is a blocking connect(2) bounded by ctx's deadline: a non-blocking
@@ -61,9 +64,9 @@ func connect(ctx context.Context, fd int, path string) error {
 	}
 }
 
-// NewConn makes a Conn of a connected socket, which it owns from then on, also
+// New makes a Conn of a connected socket, which it owns from then on, also
 // when it fails.
-func NewConn(fd int) (*Conn, error) {
+func New(fd int) (*Conn, error) {
 	if err := unix.SetNonblock(fd, true); err != nil {
 		_ = unix.Close(fd)
 		return nil, err
@@ -72,7 +75,7 @@ func NewConn(fd int) (*Conn, error) {
 	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUFFORCE, bufferBytes) != nil {
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, bufferBytes)
 	}
-	f := os.NewFile(uintptr(fd), "stdio connection")
+	f := os.NewFile(uintptr(fd), "connection")
 	rc, err := f.SyscallConn()
 	if err != nil {
 		_ = f.Close()
@@ -128,7 +131,7 @@ func (c *Conn) Send(msg []byte, fds ...int) error {
 		_, err = unix.SendmsgN(int(fd), msg, oob, nil, unix.MSG_NOSIGNAL|unix.MSG_DONTWAIT)
 		return !retry(err)
 	})
-	return firstError(wErr, err)
+	return FirstError(wErr, err)
 }
 
 // Recv receives one message into buf and returns its length and descriptors,
@@ -141,7 +144,7 @@ func (c *Conn) Recv(buf []byte) (n int, fds []int, err error) {
 		n, oobn, flags, _, err = unix.Recvmsg(int(fd), buf, oob, unix.MSG_CMSG_CLOEXEC|unix.MSG_DONTWAIT)
 		return !retry(err)
 	})
-	if err := firstError(rErr, err); err != nil {
+	if err := FirstError(rErr, err); err != nil {
 		return 0, nil, err
 	}
 	if oobn > 0 {
@@ -151,10 +154,10 @@ func (c *Conn) Recv(buf []byte) (n int, fds []int, err error) {
 	}
 	switch {
 	case flags&(unix.MSG_TRUNC|unix.MSG_CTRUNC) != 0:
-		closeAll(fds)
+		CloseAll(fds)
 		return 0, nil, unix.EMSGSIZE
 	case n == 0:
-		closeAll(fds)
+		CloseAll(fds)
 		return 0, nil, io.EOF
 	}
 	return n, fds, nil
@@ -168,14 +171,15 @@ func (c *Conn) NextSize() (n int, err error) {
 		n, _, _, _, err = unix.Recvmsg(int(fd), one[:], nil, unix.MSG_PEEK|unix.MSG_TRUNC|unix.MSG_DONTWAIT)
 		return !retry(err)
 	})
-	return n, firstError(rErr, err)
+	return n, FirstError(rErr, err)
 }
 
 func retry(err error) bool {
 	return errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.EINTR)
 }
 
-func firstError(errs ...error) error {
+// FirstError returns the first of errs that is not nil.
+func FirstError(errs ...error) error {
 	for _, err := range errs {
 		if err != nil {
 			return err
@@ -199,7 +203,8 @@ func parseRights(oob []byte) (fds []int, err error) {
 	return fds, nil
 }
 
-func closeAll(fds []int) {
+// CloseAll closes descriptors that came with a message.
+func CloseAll(fds []int) {
 	for _, fd := range fds {
 		_ = unix.Close(fd)
 	}
