@@ -1,0 +1,91 @@
+package handover
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+// Addr is where a container's sockets listen: the address that containers know
+// as their name server.
+var Addr = [4]byte{127, 0, 0, 11}
+
+// Port is that of DNS.
+const Port = 53
+
+// backlog is how many connections may wait to be accepted.
+const backlog = 64
+
+// Sockets are descriptors of the two sockets of one container.
+type Sockets struct {
+	UDP, TCP int
+}
+
+// Close closes both.
+func (s Sockets) Close() error {
+	return errors.Join(unix.Close(s.UDP), unix.Close(s.TCP))
+}
+
+// Open binds both sockets in network namespace ns, a descriptor that stays the
+// caller's. The namespace's lo need not be up yet. It works on a thread of its
+// own, which ends if it cannot come back.
+func Open(ns int) (Sockets, error) {
+	type result struct {
+		s   Sockets
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		runtime.LockOSThread()
+		home, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			done <- result{err: fmt.Errorf("open own network namespace: %w", err)}
+			return
+		}
+		defer func() { _ = unix.Close(home) }()
+		if err := unix.Setns(ns, unix.CLONE_NEWNET); err != nil {
+			runtime.UnlockOSThread()
+			done <- result{err: fmt.Errorf("enter network namespace: %w", err)}
+			return
+		}
+		s, err := open()
+		if unix.Setns(home, unix.CLONE_NEWNET) == nil {
+			runtime.UnlockOSThread()
+		}
+		done <- result{s, err}
+	}()
+	r := <-done
+	return r.s, r.err
+}
+
+// open binds both sockets in the network namespace of the calling thread.
+func open() (s Sockets, err error) {
+	if s.UDP, err = bind(unix.SOCK_DGRAM); err != nil {
+		return s, err
+	}
+	if s.TCP, err = bind(unix.SOCK_STREAM); err != nil {
+		return s, errors.Join(err, unix.Close(s.UDP))
+	}
+	if err := unix.Listen(s.TCP, backlog); err != nil {
+		return s, errors.Join(fmt.Errorf("listen for name lookups: %w", err), s.Close())
+	}
+	return s, nil
+}
+
+func bind(kind int) (fd int, err error) {
+	fd, err = unix.Socket(unix.AF_INET, kind|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return -1, fmt.Errorf("make socket for name lookups: %w", err)
+	}
+	err = unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_FREEBIND, 1)
+	if err == nil {
+		err = unix.Bind(fd, &unix.SockaddrInet4{Addr: Addr, Port: Port})
+	}
+	if err != nil {
+		_ = unix.Close(fd)
+		return -1, fmt.Errorf("bind %d.%d.%d.%d:%d for name lookups: %w", Addr[0], Addr[1], Addr[2], Addr[3], Port, err)
+	}
+	return fd, nil
+}
