@@ -285,6 +285,20 @@ func TestBuildRefuses(t *testing.T) {
 	}
 }
 
+func TestLoadedProfile(t *testing.T) {
+	for list, want := range map[string]string{
+		"": "",
+		"lsb_release (enforce)\ndocker-default (enforce)\n":            "docker-default",
+		"docker-default (enforce)\ncleat-default (enforce)\n":          "cleat-default",
+		"my-cleat-default (enforce)\ncleat-default-2 (complain)\n":     "",
+		"/usr/bin/man (enforce)\ncleat-default (complain)\nx (kill)\n": "cleat-default",
+	} {
+		if got := loadedProfile(list); got != want {
+			t.Errorf("default profile of %q is %q, want %q", list, got, want)
+		}
+	}
+}
+
 func TestAppArmor(t *testing.T) {
 	on := Host{AppArmor: true, AppArmorProfile: "docker-default"}
 	tests := map[string]struct {

@@ -17,8 +17,9 @@ import (
 	"github.com/cleat-project/cleat/spec"
 )
 
-// appArmorProfile is the profile that Docker's packages and daemon load.
-const appArmorProfile = "docker-default"
+// appArmorProfiles are those that containers get by default, the first one that
+// is loaded: cleat's packages bring one, Docker's daemon loads the other.
+const appArmorProfiles = "cleat-default docker-default"
 
 // ReadHost returns the facts about this machine.
 func ReadHost() (Host, error) {
@@ -46,11 +47,20 @@ func ReadHost() (Host, error) {
 		if err != nil {
 			return Host{}, err
 		}
-		if strings.Contains("\n"+profiles, "\n"+appArmorProfile+" (") {
-			h.AppArmorProfile = appArmorProfile
-		}
+		h.AppArmorProfile = loadedProfile(profiles)
 	}
 	return h, nil
+}
+
+// loadedProfile returns the default profile among those that the kernel lists, one
+// a line as "name (mode)", or "".
+func loadedProfile(list string) string {
+	for _, name := range strings.Fields(appArmorProfiles) {
+		if strings.Contains("\n"+list, "\n"+name+" (") {
+			return name
+		}
+	}
+	return ""
 }
 
 // parseKernel reads a release such as "6.18.2-1-amd64".
