@@ -11,16 +11,10 @@ import (
 	"syscall"
 
 	"github.com/cleat-project/cleat/engine"
-	"github.com/cleat-project/cleat/host"
 )
 
 // version is set by the linker.
 var version = "unknown"
-
-func main() {
-	host.Init()
-	os.Exit(run(os.Args[1:]))
-}
 
 // run is main with its exit status. Panics end here too: a terminal in raw mode
 // has been put back by then, because that is deferred.
