@@ -15,6 +15,7 @@ TOOL    := $(GO) tool -modfile=tools/go.mod
 RUN_DEPS  := systemd dbus
 TEST_DEPS := gcc libc6-dev busybox-static systemd-journal-remote docker-registry skopeo nftables iproute2
 VM_DEPS   := qemu-system-x86 mmdebstrap e2fsprogs busybox-static
+PACK_DEPS := lintian man-db rpm
 VM_CACHE  ?= $(CURDIR)/.cache/vm
 
 .DEFAULT_GOAL := build
@@ -82,13 +83,24 @@ demo: deps build ## from nothing to a container that systemd supervises
 	@scripts/demo
 
 .PHONY: install
-install: build ## install below DESTDIR and PREFIX
+install: build install-files ## install below DESTDIR and PREFIX
+
+.PHONY: install-files
+install-files:
 	install -D -m 0755 bin/cleat $(DESTDIR)$(PREFIX)/bin/cleat
 	for b in $(filter-out cleat,$(BINS)); do install -D -m 0755 bin/$$b $(DESTDIR)$(PREFIX)/libexec/cleat/$$b; done
 	for u in packaging/units/*.{service,socket,slice}; do \
 	  install -D -m 0644 $$u $(DESTDIR)$(PREFIX)/lib/systemd/system/$$(basename $$u); \
 	  sed -i 's#@LIBEXEC@#$(PREFIX)/libexec/cleat#g; s#@RUNROOT@#/run/cleat#g' $(DESTDIR)$(PREFIX)/lib/systemd/system/$$(basename $$u); \
 	done
+
+.PHONY: packages
+packages: build ## make packages for Debian, RPM distributions and Arch in dist/, and check them
+	@scripts/install-packages $(PACK_DEPS)
+	rm -rf dist
+	packaging/build dist
+	lintian --fail-on error,warning --tag-display-limit 0 dist/*.deb
+	CLEAT_PACKAGES=$(CURDIR)/dist CLEAT_BIN=$(CURDIR)/bin $(GO) test -count=1 ./packaging
 
 .PHONY: clean
 clean: ## remove what was built
