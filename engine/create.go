@@ -15,6 +15,7 @@ import (
 	"github.com/cleat-project/cleat/image"
 	"github.com/cleat-project/cleat/internal/signal"
 	"github.com/cleat-project/cleat/internal/undo"
+	"github.com/cleat-project/cleat/netd"
 	"github.com/cleat-project/cleat/sandbox/profile"
 	"github.com/cleat-project/cleat/spec"
 	"github.com/cleat-project/cleat/state"
@@ -53,6 +54,9 @@ func (e *Engine) Create(ctx context.Context, opt CreateOptions) (_ Container, er
 		return Container{}, err
 	}
 	if err := checkLimits(c.Limits); err != nil {
+		return Container{}, err
+	}
+	if err := e.settleNetwork(ctx, &c, opt.Networks); err != nil {
 		return Container{}, err
 	}
 	if err := e.resolveNames(&c, opt); err != nil {
@@ -150,12 +154,31 @@ func fillFromImage(c *spec.Container, opt CreateOptions, img Image) error {
 			c.Mounts = append(c.Mounts, spec.Mount{Type: spec.MountVolume, Target: target})
 		}
 	}
+	c.Network.Exposed = addExposed(c.Network.Exposed, cfg.ExposedPorts)
 	if c.StopSignal != "" {
 		if _, err := signal.Parse(c.StopSignal); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// addExposed adds the ports that an image exposes, keys such as "80/tcp". What is
+// not a port is left out: it comes from a careless image and has no effect.
+func addExposed(ports []spec.Port, keys map[string]struct{}) []spec.Port {
+	for _, key := range sortedKeys(keys) {
+		more, err := netd.ParsePorts(key)
+		if err != nil {
+			continue
+		}
+		for _, p := range more {
+			p = spec.Port{Proto: p.Proto, ContainerPort: p.ContainerPort}
+			if !slices.Contains(ports, p) {
+				ports = append(ports, p)
+			}
+		}
+	}
+	return ports
 }
 
 // mergeEnv returns base with the variables of over set, replaced, or, where
@@ -185,8 +208,8 @@ func hasTarget(mounts []spec.Mount, target string) bool {
 	return slices.ContainsFunc(mounts, func(m spec.Mount) bool { return filepath.Clean(m.Target) == filepath.Clean(target) })
 }
 
-// resolveNames replaces what the user wrote of other containers by their ids
-// and mounts, and settles the network.
+// resolveNames replaces what the user wrote of other containers by their ids and
+// mounts.
 func (e *Engine) resolveNames(c *spec.Container, opt CreateOptions) error {
 	for _, mode := range []*string{&c.PIDMode, &c.IPCMode, &c.Network.Mode} {
 		ref, ok := strings.CutPrefix(*mode, "container:")
@@ -204,14 +227,6 @@ func (e *Engine) resolveNames(c *spec.Container, opt CreateOptions) error {
 			}
 			c.Hostname, c.Domainname = profile.Hostname(other), other.Domainname
 		}
-	}
-	if c.Network.Mode == "" || c.Network.Mode == "default" {
-		c.Network.Mode = e.config.DefaultNetwork
-	}
-	switch mode := c.Network.Mode; {
-	case mode == "none", mode == "host", strings.HasPrefix(mode, "container:"):
-	default:
-		return fmt.Errorf("network %q: this version of cleat has no bridge networks yet; use --network none or --network host, or set default_network in %s: %w", mode, e.opt.Config, spec.ErrUnsupport)
 	}
 	return e.takeVolumes(c, opt.VolumesFrom)
 }
@@ -336,7 +351,7 @@ func (e *Engine) store(ctx context.Context, c *spec.Container, opt CreateOptions
 		if err := e.setTag(c, opt.LogTag); err != nil {
 			return err
 		}
-		files, err := e.plan(*c, opt, img)
+		files, err := e.plan(ctx, *c, opt, img)
 		if err != nil {
 			return err
 		}

@@ -73,6 +73,8 @@ type CreateOptions struct {
 	Platform  string     // os/arch[/variant]; "" means this machine's
 	Pull      PullPolicy // "" means PullMissing
 
+	Networks []NetworkRequest // in order; none means Container.Network.Mode, and without that the default network
+
 	NoEntrypoint bool     // drop the image's entrypoint (--entrypoint ""); Cmd is then the whole command
 	VolumesFrom  []string // containers whose mounts to take over, each NAME or NAME:ro
 	LogTag       string   // template of --log-opt tag=

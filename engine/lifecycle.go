@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -40,19 +41,56 @@ func (e *Engine) start(ctx context.Context, c spec.Container) error {
 	if err := e.noteManualStart(c); err != nil {
 		return err
 	}
-	unit, err := e.unit(ctx, c)
+	ports, err := e.choosePorts(c)
 	if err != nil {
 		return err
 	}
-	if c.Restart.Boot() {
-		err = e.startBoot(ctx, conn, unit)
-	} else {
-		err = e.startTransient(ctx, conn, unit)
+	units, err := e.containerUnits(ctx, c, ports)
+	if err != nil {
+		return err
 	}
+	err = e.startUnits(ctx, conn, c, units, ports)
 	if err == nil {
 		return e.confirmStart(ctx, c)
 	}
 	return e.explainStart(c, err)
+}
+
+// startUnits starts the units of a container: its service and, if it publishes
+// ports, the socket that reserves them. A socket that is still there from a run
+// that is over is in the way for a moment: then it is tried again.
+func (e *Engine) startUnits(ctx context.Context, conn *supervisor.Conn, c spec.Container, units []unitgen.Unit, ports []spec.Port) error {
+	start := e.startTransient
+	if c.Restart.Boot() {
+		start = e.startBoot
+	}
+	if err := checkHostAddresses(ports); err != nil {
+		return err
+	}
+	var err error
+	for range portAttempts {
+		err = start(ctx, conn, units)
+		var job *supervisor.JobError
+		if len(units) == 1 || !errors.As(err, &job) || job.Result != "dependency" {
+			return err
+		}
+		if taken := e.portTaken(ctx, conn, c, ports); taken != nil {
+			return errors.Join(taken, e.discardUnstarted(ctx, c))
+		}
+	}
+	return err
+}
+
+// portAttempts is how often a start is tried whose ports seem to be free.
+const portAttempts = 3
+
+// discardUnstarted removes a container that was for one run alone, if systemd has
+// not come to run anything of it: then nobody else does.
+func (e *Engine) discardUnstarted(ctx context.Context, c spec.Container) error {
+	if !c.AutoRemove {
+		return nil
+	}
+	return e.remove(context.WithoutCancel(ctx), c, RemoveOptions{Volumes: true})
 }
 
 // confirmStart waits for the word that the payload was really executed: systemd
@@ -116,15 +154,17 @@ func (e *Engine) noteManualStart(c spec.Container) error {
 
 // startTransient starts an ordinary container. The unit of a run that is just
 // ending may still be there for some milliseconds; it is waited for, once.
-func (e *Engine) startTransient(ctx context.Context, conn *supervisor.Conn, unit unitgen.Unit) error {
-	err := conn.StartTransient(ctx, unit)
+func (e *Engine) startTransient(ctx context.Context, conn *supervisor.Conn, units []unitgen.Unit) error {
+	err := conn.StartTransient(ctx, units[0], units[1:]...)
 	if !errors.Is(err, spec.ErrExists) {
 		return err
 	}
-	if err := settle(ctx, conn, unit.Name); err != nil {
-		return err
+	for _, u := range units {
+		if err := settle(ctx, conn, u.Name); err != nil {
+			return err
+		}
 	}
-	return conn.StartTransient(ctx, unit)
+	return conn.StartTransient(ctx, units[0], units[1:]...)
 }
 
 // settle ends what is left of a unit whose run is over.
@@ -138,18 +178,23 @@ func settle(ctx context.Context, conn *supervisor.Conn, name string) error {
 	return nil
 }
 
-// startBoot starts a container that comes back at boot: its unit is a file.
-func (e *Engine) startBoot(ctx context.Context, conn *supervisor.Conn, unit unitgen.Unit) error {
-	if err := conn.WriteUnitFile(ctx, unit.Name, unitgen.Text(unit)); err != nil {
+// startBoot starts a container that comes back at boot: its units are files.
+func (e *Engine) startBoot(ctx context.Context, conn *supervisor.Conn, units []unitgen.Unit) error {
+	for _, u := range slices.Backward(units) { // the service last: it refers to the others
+		if err := conn.WriteUnitFile(ctx, u.Name, unitgen.Text(u)); err != nil {
+			return err
+		}
+	}
+	service := units[0].Name
+	if err := conn.Enable(ctx, service); err != nil {
 		return err
 	}
-	if err := conn.Enable(ctx, unit.Name); err != nil {
-		return err
+	for _, u := range units {
+		if err := refresh(ctx, conn, u.Name); err != nil {
+			return err
+		}
 	}
-	if err := refresh(ctx, conn, unit.Name); err != nil {
-		return err
-	}
-	return conn.Start(ctx, unit.Name)
+	return conn.Start(ctx, service)
 }
 
 // refresh makes systemd read a unit file again that it has read before. It
@@ -210,6 +255,11 @@ func (e *Engine) Stop(ctx context.Context, ref string, opt StopOptions) error {
 	}
 	if err := conn.Stop(ctx, unit); err != nil && !isNotFound(err) {
 		return fmt.Errorf("stop %q: %w", c.Name, err)
+	}
+	if publishes(c) { // so that others can have the ports when this returns
+		if err := conn.Stop(ctx, unitgen.SocketName(unit)); err != nil && !isNotFound(err) {
+			return fmt.Errorf("stop %q: release its ports: %w", c.Name, err)
+		}
 	}
 	if c.Restart.Mode == spec.RestartUnlessStopped {
 		return conn.Disable(ctx, unit) // a manual stop lasts over a reboot
@@ -413,6 +463,9 @@ func (e *Engine) remove(ctx context.Context, c spec.Container, opt RemoveOptions
 			return err
 		}
 	}
+	if err := e.wires().Forget(c.ID); err != nil {
+		return err
+	}
 	if err := e.state.Clear(c.ID); err != nil { // last, because it gives up the lock
 		return err
 	}
@@ -424,8 +477,14 @@ func (e *Engine) removeUnit(ctx context.Context, c spec.Container) error {
 	if err != nil {
 		return err
 	}
-	if err := settle(ctx, conn, c.UnitName()); err != nil {
-		return err
+	names := []string{c.UnitName()}
+	if publishes(c) {
+		names = append(names, unitgen.SocketName(c.UnitName()))
+	}
+	for _, name := range names {
+		if err := settle(ctx, conn, name); err != nil {
+			return err
+		}
 	}
 	if !c.Restart.Boot() {
 		return nil
@@ -433,8 +492,13 @@ func (e *Engine) removeUnit(ctx context.Context, c spec.Container) error {
 	if err := conn.Disable(ctx, c.UnitName()); err != nil && !isNotFound(err) {
 		return err
 	}
-	if err := conn.RemoveUnitFile(ctx, c.UnitName()); err != nil {
-		return err
+	for _, name := range names {
+		if err := conn.RemoveUnitFile(ctx, name); err != nil {
+			return err
+		}
+		if err := refresh(ctx, conn, name); err != nil {
+			return err
+		}
 	}
-	return refresh(ctx, conn, c.UnitName())
+	return nil
 }

@@ -19,7 +19,7 @@ import (
 
 // plan computes the start plan of c and the other files that its directory
 // starts with: the ones Docker binds into /etc.
-func (e *Engine) plan(c spec.Container, opt CreateOptions, img Image) (map[string][]byte, error) {
+func (e *Engine) plan(ctx context.Context, c spec.Container, opt CreateOptions, img Image) (map[string][]byte, error) {
 	in, err := e.profileInput(c, opt, img)
 	if err != nil {
 		return nil, err
@@ -32,13 +32,14 @@ func (e *Engine) plan(c spec.Container, opt CreateOptions, img Image) (map[strin
 	if err != nil {
 		return nil, err
 	}
-	etc, err := etcFiles(c, in.Host)
+	etc, err := e.networkFiles(ctx, c)
 	if err != nil {
 		return nil, err
 	}
 	for name, data := range etc {
 		files[name] = data
 	}
+	files["hostname"] = []byte(profile.HostnameOn(c, in.Host) + "\n")
 	return files, nil
 }
 
@@ -104,24 +105,8 @@ func fieldName(name string) string {
 	return strings.TrimLeft(upper, "_")
 }
 
-// etcFiles returns hosts, hostname and resolv.conf, which the plan binds into
-// the container's /etc.
-func etcFiles(c spec.Container, h profile.Host) (map[string][]byte, error) {
-	hosts, err := etcHosts(c)
-	if err != nil {
-		return nil, err
-	}
-	resolv, err := profile.ReadResolvConf(c.Network)
-	if err != nil {
-		return nil, err
-	}
-	return map[string][]byte{
-		"hostname":    []byte(profile.HostnameOn(c, h) + "\n"),
-		"hosts":       hosts,
-		"resolv.conf": profile.ResolvConf(resolv, c.Network),
-	}, nil
-}
-
+// etcHosts returns /etc/hosts of c, but for the lines of its own addresses, which
+// it gets when it starts.
 func etcHosts(c spec.Container) ([]byte, error) {
 	if c.Network.Mode != "host" {
 		return profile.Hosts(c, profile.Hostname(c))
@@ -133,27 +118,37 @@ func etcHosts(c spec.Container) ([]byte, error) {
 	return profile.HostsOnHost(string(text), c)
 }
 
-// unit returns the systemd unit of c.
-func (e *Engine) unit(ctx context.Context, c spec.Container) (unitgen.Unit, error) {
+// containerUnits returns the systemd units of c, its service first. The other, if
+// c publishes ports, is the socket that reserves them.
+func (e *Engine) containerUnits(ctx context.Context, c spec.Container, ports []spec.Port) ([]unitgen.Unit, error) {
 	conn, err := e.systemd(ctx)
 	if err != nil {
-		return unitgen.Unit{}, err
+		return nil, err
 	}
 	version, err := conn.Version(ctx)
 	if err != nil {
-		return unitgen.Unit{}, err
+		return nil, err
 	}
 	nodes, err := profile.DeviceNodes(c.Devices)
 	if err != nil {
-		return unitgen.Unit{}, err
+		return nil, err
 	}
-	return unitgen.Service(c, unitgen.ServiceInput{
+	socket, err := socketUnit(c, ports)
+	if err != nil {
+		return nil, err
+	}
+	service, err := unitgen.Service(c, unitgen.ServiceInput{
 		InitPath:       filepath.Join(e.opt.Libexec, initProgram),
 		Root:           e.opt.Root,
 		RunRoot:        e.opt.RunRoot,
 		SystemdVersion: version,
 		Devices:        deviceRules(c.Devices, nodes),
+		Socket:         socket != nil,
 	})
+	if err != nil || socket == nil {
+		return []unitgen.Unit{service}, err
+	}
+	return []unitgen.Unit{service, *socket}, nil
 }
 
 // deviceRules allows the nodes inside directories that --device names: systemd

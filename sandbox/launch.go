@@ -25,8 +25,15 @@ type LaunchOptions struct {
 	// NotifySocket is the service manager's, $NOTIFY_SOCKET; "" for none.
 	NotifySocket string
 
+	// Env is what the payload gets beside the plan's variables, which win.
+	Env []string
+
 	// PID returns the process of another container that runs.
 	PID func(id string) (int, error)
+
+	// Connect connects a new network namespace, that of process pid; nil for a
+	// container on no network. The payload does not run before it returns.
+	Connect func(pid int) error
 
 	// Register hands the far ends of the payload's stdio over. Pid is that of
 	// the payload. The files stay Launch's.
@@ -163,7 +170,7 @@ func (c *child) clone(p plan.Plan, ns namespaces) error {
 		return err
 	}
 	c.pid, err = syscall.ForkExec(procFd(self), []string{"cleat-init", VerbSetup, c.opts.Dir, c.opts.MountPoint}, &syscall.ProcAttr{
-		Env:   []string{},
+		Env:   c.opts.Env,
 		Files: files,
 		Sys:   &syscall.SysProcAttr{Cloneflags: ns.create | unix.CLONE_PARENT, Setsid: true, PidFD: &c.pidfd},
 	})
@@ -186,6 +193,11 @@ func (c *child) guide(manager *notifier) error {
 	}
 	if !c.tty {
 		if err := c.opts.Register(c.pid, c.streams); err != nil {
+			return err
+		}
+	}
+	if c.opts.Connect != nil {
+		if err := c.opts.Connect(c.pid); err != nil {
 			return err
 		}
 	}

@@ -273,7 +273,9 @@ func run(ch channel, p plan.Plan, root inroot.Root, proc procfs) error {
 	if err := setRlimits(process.Rlimits, ch.warn); err != nil {
 		return err
 	}
-	c := &command{argv: process.Args, env: environment(process.Env, id.user.Home)}
+	// This process's own environment is LaunchOptions.Env.
+	env := append(os.Environ(), process.Env...)
+	c := &command{argv: process.Args, env: environment(env, id.user.Home)}
 	err = become(id.user, id.priv, proc, func() error {
 		if err := c.find(); err != nil {
 			return err

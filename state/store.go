@@ -146,6 +146,17 @@ func (s *Store) Create(ctx context.Context, c spec.Container, files map[string][
 	return s.claim(ctx, c.Name, c.ID, !c.AutoRemove)
 }
 
+// SaveFiles durably replaces some of the further files of container id. The
+// caller holds its lock.
+func (s *Store) SaveFiles(id string, files map[string][]byte) error {
+	for name, data := range files {
+		if err := fsx.WriteFile(filepath.Join(s.Dir(id), name), data, fileMode(name)); err != nil {
+			return fmt.Errorf("write %s of container %s: %w", name, spec.ShortID(id), err)
+		}
+	}
+	return nil
+}
+
 const containerFile = "container.json"
 
 // fileMode returns the mode of a file of a container. Its users read those that

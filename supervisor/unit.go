@@ -125,6 +125,19 @@ func (c *Conn) Property(ctx context.Context, unit, iface, name string) (any, err
 	return v.Value(), nil
 }
 
+// Listens returns the addresses that a socket unit listens on.
+func (c *Conn) Listens(ctx context.Context, socket string) ([]unitgen.Listen, error) {
+	v, err := c.Property(ctx, socket, "Socket", "Listen")
+	if err != nil {
+		return nil, err
+	}
+	var listens []unitgen.Listen
+	if err := dbus.Store([]any{v}, &listens); err != nil {
+		return nil, fmt.Errorf("read Listen of %s: %w", socket, err)
+	}
+	return listens, nil
+}
+
 // SetProperties changes settings of a loaded unit at once; those that are not
 // runtime ones last over a reboot, in a drop-in below /etc/systemd/system.control.
 func (c *Conn) SetProperties(ctx context.Context, unit string, runtime bool, props ...unitgen.Property) error {

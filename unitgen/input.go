@@ -14,6 +14,9 @@ type ServiceInput struct {
 	Slice    string // "" means cleat.slice
 	WantedBy string // the target that boot units are enabled in; "" means multi-user.target
 
+	// Socket says that the service has a socket unit, see Socket.
+	Socket bool
+
 	// Devices are allowed in addition to the nodes named by spec.Device.Host,
 	// for example the content of a directory that was given there.
 	Devices []DeviceAllow

@@ -159,8 +159,9 @@ func killing(c spec.Container, _ ServiceInput) ([]Property, error) {
 	}, nil
 }
 
-// ordering says what has to be there before the container: the broker's
-// socket, and the file systems that hold its state and its bind mounts.
+// ordering says what has to be there before the container: the broker's socket,
+// that of its published ports, and the file systems that hold its state and its
+// bind mounts.
 func ordering(c spec.Container, in ServiceInput) ([]Property, error) {
 	paths := []string{expressible(in.Root)}
 	for _, m := range c.Mounts {
@@ -173,11 +174,17 @@ func ordering(c spec.Container, in ServiceInput) ([]Property, error) {
 		paths = append(paths, expressible(m.Source))
 	}
 	slices.Sort(paths)
-	return []Property{
+	props := []Property{
 		{"After", []string{StdioSocket}},
 		{"RequiresMountsFor", slices.Compact(paths)},
 		{"Wants", []string{StdioSocket}},
-	}, nil
+	}
+	if in.Socket {
+		own := SocketName(c.UnitName())
+		props[0].Value = []string{StdioSocket, own}
+		props = append(props, Property{"Requires", []string{own}})
+	}
+	return props, nil
 }
 
 // expressible returns path, or the closest directory above it that

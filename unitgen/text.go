@@ -21,8 +21,14 @@ func Text(u Unit) string {
 		sections["Unit"] = append(sections["Unit"], "X-Cleat-Id="+plain(u.ID))
 	}
 	for _, p := range u.Properties {
-		name, values := directive(p, u.Properties)
 		section := sectionOf(p.Name, u.Name)
+		if listens, ok := p.Value.([]Listen); ok {
+			for _, l := range listens {
+				sections[section] = append(sections[section], p.Name+l.Type+"="+l.Address)
+			}
+			continue
+		}
+		name, values := directive(p, u.Properties)
 		for _, value := range values {
 			sections[section] = append(sections[section], name+"="+value)
 		}

@@ -67,8 +67,8 @@ func post(ctx context.Context, store *state.Store, id string, e end) error {
 	if err != nil {
 		return err
 	}
-	// Trouble with the output must not hide how the run ended.
-	drainErr := drain(ctx, annex)
+	// Trouble with the network or the output must not hide how the run ended.
+	trouble := errors.Join(releaseNetwork(ctx, store, id, annex.AutoRemove), drain(ctx, annex))
 	live, err := store.LoadLive(id)
 	if _, failed := sandbox.UserExitCode(e.code()); failed && run.Error != "" {
 		err = spec.ErrNotFound // there was a process, but the payload never ran
@@ -80,9 +80,9 @@ func post(ctx context.Context, store *state.Store, id string, e end) error {
 	case errors.Is(err, spec.ErrNotFound):
 		notStarted(&run, e)
 	default:
-		return errors.Join(drainErr, err)
+		return errors.Join(trouble, err)
 	}
-	return errors.Join(drainErr, conclude(ctx, store, annex, run))
+	return errors.Join(trouble, conclude(ctx, store, annex, run))
 }
 
 // notStarted changes run for a start that came to nothing.
@@ -142,19 +142,12 @@ func drain(ctx context.Context, a plan.Annex) error {
 // oomKilled reports whether the kernel killed a process of the unit for want of
 // memory. Without the memory controller nobody knows.
 func oomKilled() bool {
-	self, err := os.ReadFile("/proc/self/cgroup")
+	cgroup, err := ownCgroup()
 	if err != nil {
 		return false
 	}
-	for line := range strings.Lines(string(self)) {
-		if path, ok := strings.CutPrefix(strings.TrimSpace(line), "0::"); ok {
-			// Where cgroups are delegated, commands like this run in one beside.
-			path = strings.TrimSuffix(path, "/.control")
-			events, err := os.ReadFile("/sys/fs/cgroup" + path + "/memory.events")
-			return err == nil && countOOM(string(events)) > 0
-		}
-	}
-	return false
+	events, err := os.ReadFile("/sys/fs/cgroup" + cgroup + "/memory.events")
+	return err == nil && countOOM(string(events)) > 0
 }
 
 // countOOM returns the count of processes killed that a memory.events file has.

@@ -104,8 +104,13 @@ func launch(ctx context.Context, store *state.Store, p plan.Plan, run state.Run)
 		fail(store, a.ID, run, err)
 		return err
 	}
+	network, err := prepareNetwork(ctx, store, a.ID)
+	if err != nil {
+		fail(store, a.ID, run, err)
+		return err
+	}
 	var starting *state.Starting // its lock is held until this process ends
-	return sandbox.Launch(p, sandbox.LaunchOptions{
+	opt := sandbox.LaunchOptions{
 		Dir:          store.Dir(a.ID),
 		MountPoint:   mountPoint,
 		NotifySocket: os.Getenv("NOTIFY_SOCKET"),
@@ -121,7 +126,11 @@ func launch(ctx context.Context, store *state.Store, p plan.Plan, run state.Run)
 		Started: func() error { return starting.Confirm() },
 		Failed:  func(err error) { fail(store, a.ID, run, err) },
 		Warn:    func(sentence string) { fmt.Fprintf(os.Stderr, "cleat-init: warning: %s\n", sentence) },
-	})
+	}
+	if network != nil {
+		opt.Connect, opt.Env = network.plug, network.env
+	}
+	return sandbox.Launch(p, opt)
 }
 
 // register hands the payload's stdio to the broker.

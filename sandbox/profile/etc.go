@@ -53,6 +53,10 @@ func hosts(head string, c spec.Container, hostname string, addresses []netip.Add
 	return b.Bytes(), nil
 }
 
+// HostGateway stands for the address of the host in --add-host. Who calls Hosts
+// has put the address in its place.
+const HostGateway = "host-gateway"
+
 // parseExtraHost reads NAME:ADDRESS or NAME=ADDRESS; an IPv6 address may be in
 // brackets.
 func parseExtraHost(line string) (name string, addr netip.Addr, err error) {
@@ -61,9 +65,6 @@ func parseExtraHost(line string) (name string, addr netip.Addr, err error) {
 		return "", netip.Addr{}, fmt.Errorf("extra host %q is not NAME:ADDRESS: %w", line, spec.ErrInvalid)
 	}
 	text := line[i+1:]
-	if text == "host-gateway" {
-		return "", netip.Addr{}, fmt.Errorf("extra host %q: the network has no gateway: %w", line, spec.ErrUnsupport)
-	}
 	if inner, ok := strings.CutPrefix(text, "["); ok {
 		text = strings.TrimSuffix(inner, "]")
 	}
@@ -97,19 +98,45 @@ func ResolvConf(host string, n spec.Network) []byte {
 		}
 		return b.Bytes()
 	}
-	var b bytes.Buffer
 	servers := settings(host, "nameserver", keep)
 	if len(n.DNS) > 0 {
 		servers = words(n.DNS)
 	}
-	search := settings(host, "search", keep)
+	return resolvConf(servers, searchList(host, n), optionList(host, n))
+}
+
+// resolver is where the name server of user-defined networks answers, in the
+// container's own network namespace.
+const resolver = "127.0.0.11"
+
+// ResolverConf is ResolvConf for a container on a network where names of
+// containers are looked up: by a server of cleat's, which asks the others.
+func ResolverConf(host string, n spec.Network) []byte {
+	options := optionList(host, n)
+	if !slices.ContainsFunc(options, func(o string) bool { return strings.HasPrefix(o, "ndots:") }) {
+		options = append(options, "ndots:0")
+	}
+	return resolvConf([]string{resolver}, searchList(host, n), options)
+}
+
+func anyLine(string) bool { return true }
+
+func searchList(host string, n spec.Network) []string {
 	if len(n.DNSSearch) > 0 {
-		search = slices.DeleteFunc(words(n.DNSSearch), func(s string) bool { return s == "." })
+		return slices.DeleteFunc(words(n.DNSSearch), func(s string) bool { return s == "." })
 	}
-	options := settings(host, "options", keep)
+	return settings(host, "search", anyLine)
+}
+
+func optionList(host string, n spec.Network) []string {
 	if len(n.DNSOptions) > 0 {
-		options = words(n.DNSOptions)
+		return words(n.DNSOptions)
 	}
+	return settings(host, "options", anyLine)
+}
+
+func resolvConf(servers, search, options []string) []byte {
+	var b bytes.Buffer
 	if len(search) > 0 {
 		fmt.Fprintf(&b, "search %s\n", strings.Join(search, " "))
 	}
@@ -167,6 +194,9 @@ func checkNetwork(n spec.Network) error {
 		}
 	}
 	for _, line := range n.ExtraHosts {
+		if before, ok := strings.CutSuffix(line, HostGateway); ok {
+			line = before + "0.0.0.0" // whatever it will be
+		}
 		if _, _, err := parseExtraHost(line); err != nil {
 			return err
 		}

@@ -169,8 +169,33 @@ func TestHosts(t *testing.T) {
 		t.Errorf("hosts in the host's network, %v:\n%s", err, got)
 	}
 	c.Network.ExtraHosts = []string{"gw:host-gateway"}
-	if _, err := Hosts(c, "web"); !errors.Is(err, spec.ErrUnsupport) {
-		t.Errorf("host-gateway: error is %v", err)
+	if err := checkNetwork(c.Network); err != nil {
+		t.Errorf("host-gateway is refused: %v", err)
+	}
+	if _, err := Hosts(c, "web"); !errors.Is(err, spec.ErrInvalid) {
+		t.Errorf("host-gateway without its address: error is %v", err)
+	}
+}
+
+func TestResolverConf(t *testing.T) {
+	const host = "search lan corp\nnameserver 10.0.0.1\noptions edns0\n"
+	tests := map[string]struct {
+		network spec.Network
+		want    string
+	}{
+		"the host's": {spec.Network{}, "search lan corp\nnameserver 127.0.0.11\noptions edns0 ndots:0\n"},
+		"the user's": {
+			spec.Network{DNS: []string{"1.1.1.1"}, DNSSearch: []string{"x"}, DNSOptions: []string{"ndots:2", "rotate"}},
+			"search x\nnameserver 127.0.0.11\noptions ndots:2 rotate\n",
+		},
+		"none": {spec.Network{DNSSearch: []string{"."}}, "nameserver 127.0.0.11\noptions edns0 ndots:0\n"},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			if diff := cmp.Diff(tt.want, string(ResolverConf(host, tt.network))); diff != "" {
+				t.Errorf("resolv.conf (-want +got):\n%s", diff)
+			}
+		})
 	}
 }
 

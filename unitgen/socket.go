@@ -1,0 +1,71 @@
+package unitgen
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/cleat-project/cleat/spec"
+)
+
+// Listen is one address of a socket unit: D-Bus signature (ss).
+type Listen struct {
+	Type    string // "Stream" or "Datagram"
+	Address string // IP address and port, an IPv6 address in brackets
+}
+
+// SocketName returns the name of the socket unit that belongs to a container's
+// service.
+func SocketName(service string) string {
+	return strings.TrimSuffix(service, ".service") + ".socket"
+}
+
+// Listens returns the sockets that reserve ports on the host, each of which has a
+// host port. There is none for SCTP: a socket unit is of one protocol, and IPv6
+// is left out on a host that has none.
+func Listens(ports []spec.Port, ipv6 bool) []Listen {
+	var out []Listen
+	for _, p := range ports {
+		kind := map[spec.Proto]string{spec.TCP: "Stream", spec.UDP: "Datagram"}[p.Proto]
+		if kind == "" {
+			continue
+		}
+		addrs := []netip.Addr{p.HostIP}
+		if !p.HostIP.IsValid() {
+			addrs = []netip.Addr{netip.IPv4Unspecified(), netip.IPv6Unspecified()}
+		}
+		for _, a := range addrs {
+			if a.Is4() || ipv6 {
+				out = append(out, Listen{kind, netip.AddrPortFrom(a, p.HostPort).String()})
+			}
+		}
+	}
+	return out
+}
+
+// Socket returns the unit that reserves the published ports of container c. It
+// comes and goes with the service: traffic is led past it by the firewall, so
+// nothing is ever accepted from it.
+//
+// An address need not be there yet, as at boot.
+func Socket(c spec.Container, listens []Listen) (Unit, error) {
+	if err := checkName(c.Name); err != nil {
+		return Unit{}, err
+	}
+	for _, l := range listens {
+		if _, err := netip.ParseAddrPort(l.Address); err != nil {
+			return Unit{}, fmt.Errorf("unit %s: address %q: %w", SocketName(c.UnitName()), l.Address, spec.ErrInvalid)
+		}
+	}
+	u := Unit{Name: SocketName(c.UnitName()), ID: c.ID, Properties: []Property{
+		{"BindIPv6Only", "ipv6-only"},
+		{"BindsTo", []string{c.UnitName()}},
+		{"CollectMode", "inactive-or-failed"},
+		{"Description", printable("Published ports of container " + c.Name)},
+		{"Documentation", []string{"man:cleat(1)"}},
+		{"FreeBind", true},
+		{"Listen", listens},
+		{"Slice", DefaultSlice},
+	}}
+	return u, nil
+}
