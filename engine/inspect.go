@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cleat-project/cleat/netd"
 	"github.com/cleat-project/cleat/sandbox/plan"
 	"github.com/cleat-project/cleat/spec"
 )
@@ -27,6 +28,9 @@ func (e *Engine) Inspect(ctx context.Context, ref string) (*ContainerInspect, er
 	if p.Config.Linux != nil {
 		f.masked, f.readonly = p.Config.Linux.MaskedPaths, p.Config.Linux.ReadonlyPaths
 	}
+	if f.live, err = e.wires().Lives().Load(c.ID); err != nil && !isNotFound(err) {
+		return nil, err
+	}
 	return inspectContainer(c, f), nil
 }
 
@@ -36,6 +40,7 @@ type inspectFacts struct {
 	volumeDir        func(name string) string
 	rootfs           plan.Rootfs
 	masked, readonly []string // paths in the container
+	live             netd.Live // what it has of its networks; zero if it does not run
 }
 
 // inspectContainer turns c into Docker's form. It is pure.
@@ -46,7 +51,7 @@ func inspectContainer(c Container, f inspectFacts) *ContainerInspect {
 		ResolvConfPath: filepath.Join(f.dir, "resolv.conf"), HostnamePath: filepath.Join(f.dir, "hostname"), HostsPath: filepath.Join(f.dir, "hosts"),
 		Name: "/" + c.Name, RestartCount: c.Run.RestartCount, Driver: "overlay", Platform: "linux", AppArmorProfile: c.Security.AppArmor,
 		HostConfig: inspectHostConfig(c.Container, f), GraphDriver: inspectLayers(f.rootfs), Mounts: inspectMounts(c.Mounts, f.volumeDir),
-		Config: inspectConfig(c.Container), NetworkSettings: inspectNetwork(c.Network),
+		Config: inspectConfig(c.Container), NetworkSettings: inspectNetworks(c.Container, f.live),
 	}
 	if len(argv) > 0 {
 		out.Path, out.Args = argv[0], argv[1:]
@@ -73,7 +78,7 @@ func inspectConfig(c spec.Container) *ContainerConfig {
 		Hostname: cmp.Or(c.Hostname, spec.ShortID(c.ID)), Domainname: c.Domainname, User: p.User,
 		AttachStdin: p.StdinOnce, AttachStdout: true, AttachStderr: true, Tty: p.TTY, OpenStdin: p.OpenStdin, StdinOnce: p.StdinOnce,
 		Env: emptyNotNil(p.Env), Cmd: p.Cmd, Image: c.Image.Reference, WorkingDir: p.Dir, Entrypoint: p.Entrypoint,
-		Labels: c.Labels, StopSignal: c.StopSignal,
+		Labels: c.Labels, StopSignal: c.StopSignal, ExposedPorts: exposedPorts(c.Network),
 	}
 	if out.Labels == nil {
 		out.Labels = map[string]string{}
@@ -120,18 +125,10 @@ func inspectMounts(mounts []spec.Mount, volumeDir func(string) string) []MountPo
 	return out
 }
 
-func inspectNetwork(n spec.Network) *NetworkSettings {
-	s := &NetworkSettings{Ports: map[string][]struct{}{}, Networks: map[string]*EndpointInspect{}}
-	if !strings.HasPrefix(n.Mode, "container:") {
-		s.Networks[n.Mode] = &EndpointInspect{}
-	}
-	return s
-}
-
 func inspectHostConfig(c spec.Container, f inspectFacts) *HostConfig {
 	h := &HostConfig{
 		LogConfig: LogConfigInspect{Type: cmp.Or(c.Log.Driver, "journald"), Config: map[string]string{}}, NetworkMode: c.Network.Mode,
-		PortBindings:  map[string][]struct{}{},
+		PortBindings:  portBindings(c.Network.Ports), PublishAllPorts: c.Network.PublishAll, Links: linkNames(c),
 		RestartPolicy: RestartPolicyInspect{string(cmp.Or(c.Restart.Mode, spec.RestartNo)), c.Restart.MaxRetries},
 		AutoRemove:    c.AutoRemove, ConsoleSize: [2]uint16{c.Process.TTYHeight, c.Process.TTYWidth},
 		CapAdd: c.Security.CapAdd, CapDrop: c.Security.CapDrop, CgroupnsMode: cmp.Or(c.CgroupnsMode, "private"),

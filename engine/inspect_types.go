@@ -81,6 +81,7 @@ type ContainerConfig struct {
 	Cmd          []string
 	Image        string // as the user gave it
 	Volumes      map[string]struct{}
+	ExposedPorts map[string]struct{} `json:",omitempty"`
 	WorkingDir   string
 	Entrypoint   []string
 	OnBuild      []string
@@ -95,7 +96,7 @@ type HostConfig struct {
 	ContainerIDFile      string
 	LogConfig            LogConfigInspect
 	NetworkMode          string
-	PortBindings         map[string][]struct{}
+	PortBindings         map[string][]PortBinding
 	RestartPolicy        RestartPolicyInspect
 	AutoRemove           bool
 	VolumeDriver         string
@@ -205,7 +206,7 @@ type NetworkSettings struct {
 	Bridge                 string
 	SandboxID              string
 	SandboxKey             string
-	Ports                  map[string][]struct{}
+	Ports                  map[string][]PortBinding // nil for a port that is exposed and not published
 	HairpinMode            bool
 	LinkLocalIPv6Address   string
 	LinkLocalIPv6PrefixLen int
@@ -222,9 +223,21 @@ type NetworkSettings struct {
 	Networks               map[string]*EndpointInspect
 }
 
+// PortBinding is where a port is published.
+type PortBinding struct {
+	HostIP   string `json:"HostIp"`
+	HostPort string
+}
+
+// EndpointIPAM is what the user asked for.
+type EndpointIPAM struct {
+	IPv4Address string `json:",omitempty"`
+	IPv6Address string `json:",omitempty"`
+}
+
 // EndpointInspect is a container's place in one network.
 type EndpointInspect struct {
-	IPAMConfig          *struct{}
+	IPAMConfig          *EndpointIPAM
 	Links               []string
 	Aliases             []string
 	MacAddress          string

@@ -33,7 +33,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func owner(id string) netd.Owner { return netd.Owner{ContainerID: id, Cgroup: "/cleat.slice/cleat-x.service"} }
+func owner(id string) netd.Owner {
+	return netd.Owner{ContainerID: id, Cgroup: "/cleat.slice/cleat-x.service"}
+}
 
 func small(s string) netd.Subnet {
 	p := prefix(s)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cleat-project/cleat/netd"
 	"github.com/cleat-project/cleat/netd/wire"
+	"github.com/cleat-project/cleat/sandbox/plan"
 	"github.com/cleat-project/cleat/spec"
 	"github.com/cleat-project/cleat/state"
 )
@@ -27,12 +28,13 @@ func wires(store *state.Store) wire.Host {
 type connection struct {
 	host wire.Host
 	live netd.Live
-	env  []string // what --link tells the payload; see linkEnv
+	env  []string // what --link tells the payload
 }
 
-// prepareNetwork takes the addresses of container id and writes its /etc/hosts.
-// For a container that is on no network it returns nil.
-func prepareNetwork(ctx context.Context, store *state.Store, id string) (*connection, error) {
+// prepareNetwork takes the addresses of the container of plan p and writes its
+// /etc/hosts. For a container that is on no network it returns nil.
+func prepareNetwork(ctx context.Context, store *state.Store, p plan.Plan) (*connection, error) {
+	id := p.Annex.ID
 	w, err := netd.LoadWiring(store.Dir(id))
 	if errors.Is(err, spec.ErrNotFound) {
 		return nil, nil
@@ -48,7 +50,14 @@ func prepareNetwork(ctx context.Context, store *state.Store, id string) (*connec
 	if c.live, err = c.host.Prepare(ctx, w, id, cgroup); err != nil {
 		return nil, err
 	}
-	return c, c.writeHosts(store.Dir(id), w)
+	links, err := c.linksOf(store, w)
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range links {
+		c.env = append(c.env, unset(l.env(p.Annex.Name), p.Config.Process.Env)...)
+	}
+	return c, c.writeHosts(store.Dir(id), w, links)
 }
 
 // plug connects the network namespace of process pid.
@@ -63,8 +72,11 @@ func (c *connection) plug(pid int) error {
 
 // writeHosts writes /etc/hosts of a container in directory dir. It is not
 // replaced but overwritten, because containers mount it.
-func (c *connection) writeHosts(dir string, w netd.Wiring) error {
+func (c *connection) writeHosts(dir string, w netd.Wiring, links []linked) error {
 	b := []byte(w.Hosts)
+	for _, l := range links {
+		b = append(b, l.hostsLine()...)
+	}
 	for _, e := range c.live.Endpoints {
 		for _, p := range []netip.Prefix{e.Addr4, e.Addr6} {
 			if p.IsValid() {

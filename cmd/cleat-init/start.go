@@ -104,7 +104,7 @@ func launch(ctx context.Context, store *state.Store, p plan.Plan, run state.Run)
 		fail(store, a.ID, run, err)
 		return err
 	}
-	network, err := prepareNetwork(ctx, store, a.ID)
+	network, err := prepareNetwork(ctx, store, p)
 	if err != nil {
 		fail(store, a.ID, run, err)
 		return err
