@@ -61,13 +61,13 @@ func prepareNetwork(ctx context.Context, store *state.Store, p plan.Plan) (*conn
 }
 
 // plug connects the network namespace of process pid.
-func (c *connection) plug(pid int) error {
+func (c *connection) plug(ctx context.Context, pid int) error {
 	ns, err := wire.Namespace(pid)
 	if err != nil {
 		return err
 	}
 	defer ns.Close()
-	return c.host.Plug(c.live, int(ns.Fd()))
+	return c.host.Plug(ctx, c.live, int(ns.Fd()))
 }
 
 // writeHosts writes /etc/hosts of a container in directory dir. It is not

@@ -128,7 +128,7 @@ func launch(ctx context.Context, store *state.Store, p plan.Plan, run state.Run)
 		Warn:    func(sentence string) { fmt.Fprintf(os.Stderr, "cleat-init: warning: %s\n", sentence) },
 	}
 	if network != nil {
-		opt.Connect, opt.Env = network.plug, network.env
+		opt.Connect, opt.Env = func(pid int) error { return network.plug(ctx, pid) }, network.env
 	}
 	return sandbox.Launch(p, opt)
 }

@@ -11,8 +11,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cleat-project/cleat/internal/nstest"
 	"github.com/cleat-project/cleat/netd"
-	"github.com/cleat-project/cleat/netd/internal/nstest"
 	"github.com/cleat-project/cleat/netd/link"
 )
 

@@ -17,8 +17,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/cleat-project/cleat/internal/nstest"
 	"github.com/cleat-project/cleat/netd"
-	"github.com/cleat-project/cleat/netd/internal/nstest"
 	"github.com/cleat-project/cleat/netd/nft"
 	"github.com/cleat-project/cleat/spec"
 )

@@ -11,9 +11,11 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/cleat-project/cleat/internal/undo"
 	"github.com/cleat-project/cleat/netd"
+	"github.com/cleat-project/cleat/netd/dns/handover"
 	"github.com/cleat-project/cleat/netd/link"
 	"github.com/cleat-project/cleat/netd/nft"
 	"github.com/cleat-project/cleat/spec"
@@ -94,9 +96,14 @@ func (h Host) lease(ctx context.Context, c netd.Connection, o netd.Owner, last n
 	return n, e, nil
 }
 
-// Plug plugs network namespace ns, a descriptor, into the networks of l and opens
-// the published ports.
-func (h Host) Plug(l netd.Live, ns int) error {
+// Plug plugs network namespace ns, a descriptor, into the networks of l, opens the
+// published ports, and has names answered for.
+func (h Host) Plug(ctx context.Context, l netd.Live, ns int) error {
+	if l.Resolver {
+		if err := h.resolve(ctx, l.ContainerID, ns); err != nil {
+			return err
+		}
+	}
 	state := nft.State{Ports: mappings(l)}
 	for _, e := range l.Endpoints {
 		n, err := h.Network(e.NetworkID)
@@ -118,6 +125,30 @@ func (h Host) Plug(l netd.Live, ns int) error {
 	}
 	return link.ForgetFlows(l.Ports)
 }
+
+// resolve opens the sockets at which a container asks for names, and hands them to
+// the name server, which the service manager starts when it is needed.
+func (h Host) resolve(ctx context.Context, id string, ns int) error {
+	ctx, cancel := context.WithTimeout(ctx, resolverWait)
+	defer cancel()
+	s, err := handover.Open(ns)
+	if err != nil {
+		return err
+	}
+	err = handover.Register(ctx, h.resolver(), id, s)
+	if err != nil {
+		err = fmt.Errorf("the name server of container networks (cleat-netd) cannot be reached: %w", err)
+	}
+	return errors.Join(err, s.Close())
+}
+
+// resolverWait bounds the wait for the name server.
+const resolverWait = 30 * time.Second
+
+func (h Host) resolver() string { return filepath.Join(h.RunRoot, ResolverSocket) }
+
+// ResolverSocket is the socket of cleat-netd, below the runtime root.
+const ResolverSocket = "netd.sock"
 
 // mappings leads each published port to the container's first address of each
 // family that the world can reach.
@@ -150,8 +181,13 @@ func (h Host) Release(ctx context.Context, id string, keep Keep) error {
 	if err != nil {
 		return err
 	}
+	if l.Resolver { // first: the sockets keep the namespace and its devices alive
+		ctx, cancel := context.WithTimeout(ctx, resolverWait)
+		defer cancel()
+		err = handover.Forget(ctx, h.resolver(), id)
+	}
 	if ports := mappings(l); len(ports) > 0 {
-		err = nft.New(l.Table).Remove(nft.State{Ports: ports})
+		err = errors.Join(err, nft.New(l.Table).Remove(nft.State{Ports: ports}))
 	}
 	for _, e := range l.Endpoints {
 		err = errors.Join(err, h.Leases().Disconnect(ctx, e))
