@@ -51,6 +51,9 @@ func (e *Engine) networks() ([]netd.Network, error) {
 // beginning of its id if that fits one network alone, in this order. The default
 // network is made if it is not there yet.
 func (e *Engine) findNetwork(ctx context.Context, ref string) (netd.Network, error) {
+	if err := e.settleRemovals(ctx); err != nil {
+		return netd.Network{}, err
+	}
 	all, err := e.networks()
 	if err != nil {
 		return netd.Network{}, err
@@ -92,7 +95,7 @@ func (e *Engine) ensureDefault(ctx context.Context) (netd.Network, error) {
 // planNetwork plans a network that gets along with the host and all others, and
 // stores it.
 func (e *Engine) planNetwork(ctx context.Context, req netd.Request) (netd.Network, error) {
-	lock, err := e.state.LockNetworks(ctx)
+	lock, err := e.lockNetworks(ctx)
 	if err != nil {
 		return netd.Network{}, err
 	}
@@ -125,7 +128,16 @@ func (e *Engine) surroundings() (netd.Surroundings, error) {
 	// Without an id the addresses are those of every host without one: they are
 	// local, so that does no harm.
 	id, _ := os.ReadFile("/etc/machine-id")
-	return netd.Surroundings{Networks: all, Routes: routes, HostID: strings.TrimSpace(string(id)) + e.place()}, nil
+	return netd.Surroundings{Networks: all, Routes: routes, Pools: e.pools(), HostID: strings.TrimSpace(string(id)) + e.place()}, nil
+}
+
+// pools returns the configured address pools, nil for the default ones.
+func (e *Engine) pools() []netd.Pool {
+	var pools []netd.Pool
+	for _, p := range e.config.AddressPools {
+		pools = append(pools, netd.Pool{Base: p.Prefix, Bits: p.Size})
+	}
+	return pools
 }
 
 // place is "" for the ordinary state directory, and else a short word that

@@ -34,6 +34,7 @@ type Request struct {
 	Driver     string            // "" means DriverBridge
 	Subnets    []Subnet          // zero Prefix: from the pool; zero Gateway: the first address of Range or Prefix
 	IPv6       bool              // an IPv6 subnet, derived from the host's and the network's ids unless Subnets has one
+	NoIPv4     bool              // no IPv4 subnet; then IPv6 has to be set
 	Internal   bool              // no way out
 	Attachable bool              // means nothing
 	Labels     map[string]string // kept as they are
@@ -130,13 +131,18 @@ func (n *Network) addressing(req Request, host Surroundings) error {
 	if six != nil && !req.IPv6 {
 		return fmt.Errorf("subnet %s without --ipv6: %w", six.Prefix, spec.ErrInvalid)
 	}
-	if four == nil {
-		four = &Subnet{}
+	if req.NoIPv4 && (four != nil || !req.IPv6) {
+		return fmt.Errorf("without IPv4 it needs --ipv6, and no IPv4 subnet: %w", spec.ErrInvalid)
 	}
-	if err := four.fill(func() (netip.Prefix, error) { return pick(host) }); err != nil {
-		return err
+	if !req.NoIPv4 {
+		if four == nil {
+			four = &Subnet{}
+		}
+		if err := four.fill(func() (netip.Prefix, error) { return pick(host) }); err != nil {
+			return err
+		}
+		n.Subnets = append(n.Subnets, *four)
 	}
-	n.Subnets = []Subnet{*four}
 	if !req.IPv6 {
 		return nil
 	}

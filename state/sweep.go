@@ -221,7 +221,7 @@ func (s *Store) hasLostOwner(v Volume) (bool, error) {
 
 // sweepTemp finds the temporary files of killed writers.
 func (s *Store) sweepTemp(remove bool) ([]Leftover, error) {
-	dirs := []string{s.ExitDir(), filepath.Dir(s.livePath(""))}
+	dirs := []string{s.ExitDir(), filepath.Dir(s.livePath("")), s.networks()}
 	for _, parent := range []string{s.containers(), s.volumes()} {
 		entries, err := os.ReadDir(parent)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -144,7 +144,7 @@ func sentence(err error) string {
 	for _, class := range []error{spec.ErrExists, spec.ErrInvalid, spec.ErrConflict, spec.ErrUnsupport, spec.ErrUnavail, spec.ErrDenied} {
 		s = strings.TrimSuffix(s, ": "+class.Error())
 	}
-	if strings.HasPrefix(s, "no such ") {
+	if strings.HasPrefix(s, "no such ") || strings.Contains(strings.TrimSuffix(s, spec.ErrNotFound.Error()), " not found") {
 		s = strings.TrimSuffix(s, ": "+spec.ErrNotFound.Error())
 	}
 	return s

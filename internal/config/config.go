@@ -8,6 +8,10 @@
 //	    plain_http: false        # allow plain HTTP if TLS does not answer; loopback may always
 //	    insecure: false          # do not check certificates; allows plain HTTP too
 //	default_network: bridge      # of containers without --network: none, host or bridge
+//	default_publish_address: ""  # of -p without one, for example 127.0.0.1; "" means every address of the host
+//	address_pools:               # of IPv4 subnets for networks without --subnet, in this order; none means Docker's:
+//	  - base: 172.17.0.0/16      # 172.17.0.0/16 to 172.31.0.0/16 as they are, then 192.168.0.0/16 in parts of /20
+//	    size: 16                 # prefix length of each network's part
 //	log:
 //	  tag: "{{.ID}}"             # SYSLOG_IDENTIFIER and CONTAINER_TAG of a container's log
 //	pull:
@@ -23,6 +27,7 @@ import (
 	"io"
 	"io/fs"
 	"net"
+	"net/netip"
 	"os"
 	"strconv"
 	"strings"
@@ -37,8 +42,20 @@ const Path = "/etc/cleat/cleat.yaml"
 type Config struct {
 	Registries     map[string]Registry `yaml:"registries"`
 	DefaultNetwork string              `yaml:"default_network"` // "none", "host" or "bridge"
+	AddressPools   []AddressPool       `yaml:"address_pools"`   // none means Docker's
 	Log            Log                 `yaml:"log"`
 	Pull           Pull                `yaml:"pull"`
+
+	DefaultPublishAddress string     `yaml:"default_publish_address"` // "" means all
+	PublishAddress        netip.Addr `yaml:"-"`                       // the same, parsed; zero means all
+}
+
+// AddressPool is address space from which networks get their IPv4 subnets.
+type AddressPool struct {
+	Base string `yaml:"base"` // for example 10.128.0.0/9
+	Size int    `yaml:"size"` // prefix length of each network's part, from that of Base to 30
+
+	Prefix netip.Prefix `yaml:"-"` // Base, parsed
 }
 
 // Registry is how one registry is spoken to.
@@ -90,7 +107,38 @@ func Parse(data []byte) (Config, error) {
 	if err := d.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return Config{}, errors.New("more than one YAML document")
 	}
+	if err := c.parseAddresses(); err != nil {
+		return Config{}, err
+	}
 	return c, c.check()
+}
+
+// parseAddresses parses and checks what is an address or a prefix.
+func (c *Config) parseAddresses() error {
+	if s := c.DefaultPublishAddress; s != "" {
+		a, err := netip.ParseAddr(s)
+		if err != nil || a.Zone() != "" || a.IsMulticast() {
+			return fmt.Errorf("default_publish_address is %q, want an address of this host, such as 127.0.0.1", s)
+		}
+		c.PublishAddress = a.Unmap()
+	}
+	for i := range c.AddressPools {
+		p := &c.AddressPools[i]
+		prefix, err := netip.ParsePrefix(p.Base)
+		if err != nil || !prefix.Addr().Is4() || prefix != prefix.Masked() || prefix.Addr().IsLoopback() || prefix.Addr().IsMulticast() {
+			return fmt.Errorf("address_pools: base is %q, want an IPv4 prefix such as 10.128.0.0/9", p.Base)
+		}
+		if p.Size < prefix.Bits() || p.Size < 1 || p.Size > 30 {
+			return fmt.Errorf("address_pools: size of %s is %d, want %d to 30", p.Base, p.Size, max(prefix.Bits(), 1))
+		}
+		for _, q := range c.AddressPools[:i] {
+			if q.Prefix.Overlaps(prefix) {
+				return fmt.Errorf("address_pools: %s overlaps %s", p.Base, q.Base)
+			}
+		}
+		p.Prefix = prefix
+	}
+	return nil
 }
 
 func (c Config) check() error {

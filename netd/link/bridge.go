@@ -208,6 +208,11 @@ func (c *conn) used(index int32) (bool, error) {
 	return false, nil
 }
 
+// isOurs reports whether a device is a finished bridge of cleat's.
+func isOurs(l linkInfo) bool {
+	return l.kind == "bridge" && strings.HasPrefix(l.alias, aliasPrefix)
+}
+
 // RemoveBridge removes the bridge of a network. That it is not there is no
 // error. If containers are plugged in, or if the device is not cleat's, the
 // error wraps spec.ErrConflict and the device stays.
@@ -224,7 +229,7 @@ func RemoveBridge(device string) error {
 	if err != nil {
 		return err
 	}
-	if found.kind != "bridge" || !strings.HasPrefix(found.alias, aliasPrefix) {
+	if !isOurs(found) {
 		return fmt.Errorf("remove %s: the device is not cleat's: %w", device, spec.ErrConflict)
 	}
 	used, err := c.used(found.index)
