@@ -23,6 +23,10 @@ const (
 	DefaultDevice = "cleat0"
 )
 
+// DeviceGroup is the group (see ip-link(8)) of all bridges of cleat's. By it the
+// firewalls of several state directories on one host know each other's.
+const DeviceGroup = 0xc1ea7
+
 // maxDevice is the longest name of a network interface: IFNAMSIZ without the
 // final zero byte, see netdevice(7).
 const maxDevice = 15

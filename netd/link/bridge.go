@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -65,7 +66,7 @@ func EnsureBridge(n *netd.Network) (Bridge, error) {
 // alias returns the alias of the network's finished bridge.
 func alias(n *netd.Network) string {
 	h := fnv.New64a()
-	fmt.Fprint(h, 1, n.ID, n.Internal, n.MTU)
+	fmt.Fprint(h, 2, n.ID, n.Internal, n.MTU)
 	for _, s := range n.Subnets {
 		fmt.Fprint(h, " ", s.Bridge())
 	}
@@ -132,7 +133,7 @@ func (c *conn) complete(n *netd.Network, found linkInfo) error {
 		return err
 	}
 	reqs := []request{setLink("bring up bridge", found.index, unix.IFF_UP,
-		nl.NewRtAttr(unix.IFLA_ADDRESS, bridgeMAC(n)))}
+		nl.NewRtAttr(unix.IFLA_ADDRESS, bridgeMAC(n)), nl.NewRtAttr(unix.IFLA_GROUP, nl.Uint32Attr(netd.DeviceGroup)))}
 	if n.MTU != 0 {
 		reqs[0].AddData(nl.NewRtAttr(unix.IFLA_MTU, nl.Uint32Attr(uint32(n.MTU))))
 	}
@@ -183,6 +184,21 @@ func dropOtherAddrs(n *netd.Network, index int32) error {
 		}
 	}
 	return nil
+}
+
+// missingAddrs returns the addresses of the network that the bridge lacks.
+func missingAddrs(n *netd.Network, index int32) ([]netip.Prefix, error) {
+	addrs, err := netlink.AddrList(&netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: int(index)}}, netlink.FAMILY_ALL)
+	if err != nil {
+		return nil, fmt.Errorf("list addresses: %w", err)
+	}
+	var missing []netip.Prefix
+	for _, s := range n.Subnets {
+		if !slices.ContainsFunc(addrs, func(a netlink.Addr) bool { return a.IPNet.String() == s.Bridge().String() }) {
+			missing = append(missing, s.Bridge())
+		}
+	}
+	return missing, nil
 }
 
 func wanted(n *netd.Network, have *net.IPNet) bool {
@@ -282,6 +298,9 @@ type linkInfo struct {
 	mtu       uint32
 	kind, mac string
 	alias     string
+	up        bool
+	master    int32  // index of the bridge that it is a port of, or 0
+	group     uint32 // see netd.DeviceGroup
 }
 
 // link looks a device up by name. If there is none, the error is ENODEV.
@@ -302,13 +321,17 @@ func parseLink(b []byte) (linkInfo, error) {
 	if err != nil {
 		return linkInfo{}, fmt.Errorf("parse link: %w", err)
 	}
-	l := linkInfo{index: int32(binary.NativeEndian.Uint32(b[4:]))}
+	l := linkInfo{index: int32(binary.NativeEndian.Uint32(b[4:])), up: binary.NativeEndian.Uint32(b[8:])&unix.IFF_UP != 0}
 	for _, a := range attrs {
 		switch a.Attr.Type {
 		case unix.IFLA_MTU:
 			l.mtu = binary.NativeEndian.Uint32(a.Value)
 		case unix.IFLA_ADDRESS:
 			l.mac = string(a.Value)
+		case unix.IFLA_MASTER:
+			l.master = int32(binary.NativeEndian.Uint32(a.Value))
+		case unix.IFLA_GROUP:
+			l.group = binary.NativeEndian.Uint32(a.Value)
 		case unix.IFLA_IFALIAS:
 			l.alias = nl.BytesToString(a.Value)
 		case unix.IFLA_LINKINFO:

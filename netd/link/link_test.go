@@ -102,7 +102,7 @@ func TestEnsureBridge(t *testing.T) {
 		t.Error(details)
 	}
 	for key, want := range map[string]string{
-		"ipv4/ip_forward": "1", "ipv6/conf/all/forwarding": "1", "ipv4/conf/cleat0/route_localnet": "1",
+		"ipv4/ip_forward": "2", "ipv6/conf/all/forwarding": "2", "ipv4/conf/cleat0/route_localnet": "1",
 		"ipv6/conf/cleat0/accept_ra": "0", "ipv4/conf/lo/route_localnet": "0",
 	} {
 		if got := host.Sysctl(key); got != want {

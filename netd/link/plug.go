@@ -81,6 +81,12 @@ func vethRequests(br Bridge, ns int, e netd.Endpoint) ([]request, error) {
 	}
 	noAddr := newRequest("set up veth", unix.RTM_NEWLINK, 0, nl.NewIfInfomsg(unix.AF_UNSPEC), name, af)
 
+	return []request{pair, noAddr, portRequest(e)}, nil
+}
+
+// portRequest returns the message that sets up the port of the bridge that the
+// endpoint's interface on the host is.
+func portRequest(e netd.Endpoint) request {
 	port := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
 	port.AddRtAttr(nl.IFLA_INFO_SLAVE_KIND, nl.NonZeroTerminated("bridge"))
 	data := port.AddRtAttr(nl.IFLA_INFO_SLAVE_DATA, nil)
@@ -90,7 +96,8 @@ func vethRequests(br Bridge, ns int, e netd.Endpoint) ([]request, error) {
 	}
 	m := nl.NewIfInfomsg(unix.AF_UNSPEC)
 	m.Flags, m.Change = unix.IFF_UP, unix.IFF_UP
-	return []request{pair, noAddr, newRequest("set up bridge port", unix.RTM_NEWLINK, 0, m, name, port)}, nil
+	name := nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(e.HostInterface()))
+	return newRequest("set up bridge port", unix.RTM_NEWLINK, 0, m, name, port)
 }
 
 // Unplug disconnects a running container from the endpoint's network. That it

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
+	"golang.org/x/sys/unix"
 
 	"github.com/cleat-project/cleat/spec"
 )
@@ -20,8 +21,10 @@ const (
 	setMasq     = "masq"     // bridges whose traffic leaves with the host's address
 	setLocal4   = "local4"   // each bridge with its subnet
 	setLocal6   = "local6"
-	mapPorts4   = "ports4" // ports on one address
-	mapAny4     = "any4"   // ports on every address of the family
+	setUnrouted = "unrouted" // families in which only what has to do with containers is forwarded
+	setLoops    = "loops"    // devices, each twice, that something came in by and goes out again
+	mapPorts4   = "ports4"   // ports on one address
+	mapAny4     = "any4"     // ports on every address of the family
 	mapPorts6   = "ports6"
 	mapAny6     = "any6"
 )
@@ -40,6 +43,8 @@ func sets(table *nftables.Table) []*nftables.Set {
 		{Name: setMasq, KeyType: ifname},
 		{Name: setLocal4, KeyType: cat(ifname, v4), Interval: true, Concatenation: true},
 		{Name: setLocal6, KeyType: cat(ifname, v6), Interval: true, Concatenation: true},
+		{Name: setUnrouted, KeyType: nftables.TypeNFProto},
+		{Name: setLoops, KeyType: cat(ifname, ifname), Dynamic: true, Size: 65535},
 		{Name: mapPorts4, KeyType: cat(proto, v4, port), DataType: cat(v4, port), IsMap: true},
 		{Name: mapAny4, KeyType: cat(proto, port), DataType: cat(v4, port), IsMap: true},
 		{Name: mapPorts6, KeyType: cat(proto, v6, port), DataType: cat(v6, port), IsMap: true},
@@ -154,18 +159,16 @@ func portField(p uint16) []byte {
 const maxElements = 500
 
 func (b *batch) add(s State) {
-	var es []element
-	for _, n := range s.Networks {
-		es = append(es, elementsOf(n, false)...)
-	}
 	for _, m := range s.Ports {
 		b.note(m.check())
-		es = append(es, m.elements()...)
 	}
-	b.eachSet(es, b.conn.SetAddElements)
+	b.eachSet(s.elements(), b.conn.SetAddElements)
 }
 
-func (b *batch) remove(s State) {
+func (b *batch) remove(s State) { b.removeElements(s.elements()) }
+
+// elements returns all that s consists of.
+func (s State) elements() []element {
 	var es []element
 	for _, n := range s.Networks {
 		es = append(es, elementsOf(n, false)...)
@@ -173,7 +176,13 @@ func (b *batch) remove(s State) {
 	for _, m := range s.Ports {
 		es = append(es, m.elements()...)
 	}
-	b.removeElements(es)
+	if s.Unrouted4 {
+		es = append(es, element{setUnrouted, nftables.SetElement{Key: []byte{unix.NFPROTO_IPV4}}})
+	}
+	if s.Unrouted6 {
+		es = append(es, element{setUnrouted, nftables.SetElement{Key: []byte{unix.NFPROTO_IPV6}}})
+	}
+	return es
 }
 
 func (b *batch) removeElements(es []element) {

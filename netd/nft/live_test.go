@@ -51,6 +51,7 @@ func newSite(t *testing.T) *site {
 	for _, gw := range []string{"198.51.100.1", "2001:db8:2::1"} {
 		s.client.Route("default", gw)
 	}
+	s.forwards("0") // a new namespace may have inherited something else
 	s.lan.SetSysctl("ipv4/ip_forward", "1")
 	s.lan.SetSysctl("ipv6/conf/all/forwarding", "1")
 	return s
@@ -65,8 +66,33 @@ func (s *site) network(req netd.Request) *netd.Network {
 		s.t.Fatal(err)
 	}
 	s.networks = append(s.networks, n)
-	do(s.t, s.host, func() error { return s.table.Add(nft.State{Networks: []nft.Network{nft.NetworkOf(&n)}}) })
+	do(s.t, s.host, func() error {
+		if _, err := link.EnsureBridge(&n); err != nil {
+			return err
+		}
+		return s.table.Add(s.state(n))
+	})
 	return &n
+}
+
+// state is what the firewall is to have for networks, given who turned
+// forwarding on.
+func (s *site) state(networks ...netd.Network) (st nft.State) {
+	s.t.Helper()
+	var err error
+	if st.Unrouted4, st.Unrouted6, err = link.Unrouted(); err != nil {
+		s.t.Error(err)
+	}
+	for _, n := range networks {
+		st.Networks = append(st.Networks, nft.NetworkOf(&n))
+	}
+	return st
+}
+
+// forwards makes the host forward packets of both families or not.
+func (s *site) forwards(value string) {
+	s.host.SetSysctl("ipv4/ip_forward", value)
+	s.host.SetSysctl("ipv6/conf/all/forwarding", value)
 }
 
 // box is a container: a namespace that is plugged into a network.

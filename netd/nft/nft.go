@@ -87,6 +87,10 @@ type Mapping struct {
 type State struct {
 	Networks []Network
 	Ports    []Mapping
+
+	// The host forwards packets of this family for cleat's sake alone (see
+	// link.Unrouted), so what has to do with no container is not let through.
+	Unrouted4, Unrouted6 bool
 }
 
 // Set makes the table be exactly what wanted says, in one transaction: there is

@@ -101,6 +101,7 @@ func subnets(all ...string) (out []netip.Prefix) {
 func sample(t testing.TB) nft.State {
 	const four, six = "172.17.0.2", "fd00::2"
 	return nft.State{
+		Unrouted4: true, Unrouted6: true,
 		Networks: []nft.Network{
 			{Device: "cleat0", Subnets: subnets("172.17.0.0/16", "fd00::/64")},
 			{Device: "cl-inside", Subnets: subnets("172.18.0.0/20"), Internal: true},
@@ -167,7 +168,7 @@ func TestEveryWayLeadsToTheSameTable(t *testing.T) {
 		},
 		"older version": func() error {
 			host.Run("nft", "flush", "chain", "inet", "cleat", "forward")
-			host.Run("nft", "delete", "chain", "inet", "cleat", "version-1")
+			host.Run("nft", "delete", "chain", "inet", "cleat", "version-2")
 			host.Run("nft", "add", "chain", "inet", "cleat", "version-0")
 			built, err := table.Ensure()
 			if !built {

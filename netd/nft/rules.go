@@ -7,6 +7,8 @@ import (
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
+
+	"github.com/cleat-project/cleat/netd"
 )
 
 // A table is marked by an empty chain that says which version of the rules it
@@ -14,7 +16,7 @@ import (
 // set gives it a new name too.
 const (
 	markPrefix = "version-"
-	mark       = markPrefix + "1"
+	mark       = markPrefix + "2"
 )
 
 // chainUser is the administrator's: it is made and never flushed.
@@ -32,8 +34,8 @@ func (b *batch) build(staleMarks []string) {
 	for _, name := range staleMarks {
 		b.conn.DelChain(&nftables.Chain{Table: b.table, Name: name})
 	}
-	publish := b.chain("publish", "", 0, 0)
-	b.publish(publish)
+	b.publish(b.chain("publish", "", 0, 0))
+	b.strangers(b.chain("strangers", "", 0, 0))
 	b.guard(b.chain("guard", nftables.ChainTypeFilter, *nftables.ChainHookPrerouting, *nftables.ChainPriorityRaw))
 	b.prerouting(b.chain("prerouting", nftables.ChainTypeNAT, *nftables.ChainHookPrerouting, *nftables.ChainPriorityNATDest))
 	b.output(b.chain("output", nftables.ChainTypeNAT, *nftables.ChainHookOutput, *nftables.ChainPriorityNATDest))
@@ -94,6 +96,20 @@ func (b *batch) publish(c *nftables.Chain) {
 	b.rule(c, family(unix.NFPROTO_IPV6), portKey(0), dnat(mapAny6, unix.NFPROTO_IPV6, 4))
 }
 
+// strangers decides what has to do with no container of ours. Where the host
+// forwards packets for cleat's sake alone, it is not to become a router between
+// its other devices. What leaves by the device that it came in by is let through
+// all the same: where br_netfilter is loaded, the frames that somebody's bridge
+// passes on look like that. Two names cannot be compared, so the packet itself
+// adds what is looked for: its device, twice.
+func (b *batch) strangers(c *nftables.Chain) {
+	accept, drop := verdict(expr.VerdictAccept), verdict(expr.VerdictDrop)
+	b.rule(c, ofFamily(setUnrouted), addLoop())
+	b.rule(c, inOut(setLoops), accept)
+	b.rule(c, ofFamily(setUnrouted), notOurs(expr.MetaKeyIIFGROUP), notOurs(expr.MetaKeyOIFGROUP), drop)
+	b.rule(c, accept)
+}
+
 // forward decides what passes between networks and the world. In words: what has
 // to do with no container is not ours; the administrator comes first; neighbours
 // may talk unless their network forbids it; nothing enters or leaves an internal
@@ -102,7 +118,7 @@ func (b *batch) publish(c *nftables.Chain) {
 // left is a container's own connection to the outside.
 func (b *batch) forward(c *nftables.Chain) {
 	accept, drop := verdict(expr.VerdictAccept), verdict(expr.VerdictDrop)
-	b.rule(c, in(setBridges, false), out(setBridges, false), accept)
+	b.rule(c, in(setBridges, false), out(setBridges, false), jump("strangers"))
 	b.rule(c, jump(chainUser))
 	b.rule(c, inOut(setPairs), in(setClosed, false), accept)
 	b.rule(c, in(setInternal, true), drop)
@@ -178,6 +194,32 @@ func outFrom(set string, addrBytes uint32) []expr.Any {
 		&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: reg1},
 		&expr.Payload{DestRegister: reg2, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: addrBytes},
 		&expr.Lookup{SourceRegister: reg1, SetName: set})
+}
+
+// ofFamily matches packets of a family that is in the set.
+func ofFamily(set string) []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: reg1},
+		&expr.Lookup{SourceRegister: reg1, SetName: set},
+	}
+}
+
+// addLoop adds the device that the packet came in by, twice, to its set.
+func addLoop() []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: reg1},
+		&expr.Meta{Key: expr.MetaKeyIIFNAME, Register: reg2},
+		&expr.Dynset{SrcRegKey: reg1, SetName: setLoops, Operation: unix.NFT_DYNSET_OP_ADD},
+	}
+}
+
+// notOurs matches packets whose device, in or out, is no bridge of cleat's, be it
+// one of other state directories.
+func notOurs(group expr.MetaKey) []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: group, Register: reg1},
+		&expr.Cmp{Op: expr.CmpOpNeq, Register: reg1, Data: native(netd.DeviceGroup)},
+	}
 }
 
 func family(proto byte) []expr.Any {

@@ -119,6 +119,10 @@ func (h Host) Plug(ctx context.Context, l netd.Live, ns int) error {
 		}
 		state.Networks = append(state.Networks, nft.NetworkOf(&n))
 	}
+	var err error
+	if state.Unrouted4, state.Unrouted6, err = link.Unrouted(); err != nil {
+		return err
+	}
 	all := func() (nft.State, error) { return h.wanted(l.Table) }
 	if err := nft.New(l.Table).Extend(state, all); err != nil {
 		return err
@@ -218,6 +222,9 @@ func (h Host) wanted(table string) (nft.State, error) {
 		return nft.State{}, err
 	}
 	var s nft.State
+	if s.Unrouted4, s.Unrouted6, err = link.Unrouted(); err != nil {
+		return nft.State{}, err
+	}
 	seen := map[string]bool{}
 	for _, l := range lives {
 		if l.Table != table || !l.Running() {
