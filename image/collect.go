@@ -52,7 +52,10 @@ func (s *Store) collectPending(ctx context.Context) error {
 // collect deletes the garbage. Complete rests of this boot, which a repeated pull
 // can use, count as such only after a day, or if all is set.
 func (s *Store) collect(ctx context.Context, all bool) error {
-	c := &collector{store: s, all: all}
+	return s.collectWith(ctx, &collector{store: s, all: all})
+}
+
+func (s *Store) collectWith(ctx context.Context, c *collector) error {
 	if err := s.choose(ctx, c); err != nil {
 		return err
 	}
@@ -157,6 +160,7 @@ type collector struct {
 	dry   bool // nothing is touched, all that is garbage goes to trash
 	boot  string
 	trash []string // directories that nothing leads to any more
+	freed int64    // bytes
 }
 
 // run renames dead layers, because a half-deleted one must not be found under
@@ -206,7 +210,22 @@ func (c *collector) remove(path string) error {
 		c.trash = append(c.trash, path)
 		return nil
 	}
+	c.freed += bytesBelow(path)
 	return os.RemoveAll(path)
+}
+
+// bytesBelow adds up the sizes of the files at and below path, as far as it can.
+func bytesBelow(path string) (sum int64) {
+	_ = filepath.WalkDir(path, func(_ string, d os.DirEntry, err error) error {
+		if err != nil {
+			return nil //nolint:nilerr // what cannot be read is not counted
+		}
+		if fi, err := d.Info(); err == nil && fi.Mode().IsRegular() {
+			sum += fi.Size()
+		}
+		return nil
+	})
+	return sum
 }
 
 // takesNoSpace reports whether path is an empty file, as locks are, or an empty
@@ -250,7 +269,17 @@ func (c *collector) layer(name string) error {
 		c.live.layers[digits] = true // so that its size is kept
 		return nil
 	}
-	if c.dry || strings.HasPrefix(name, tempPrefix) {
+	if c.dry {
+		c.trash = append(c.trash, path)
+		return nil
+	}
+	// The recorded size is that of the tar, and saves a walk through the tree.
+	size := c.store.layerSize(Digest(algorithm + name))
+	if size == 0 {
+		size = bytesBelow(path)
+	}
+	c.freed += size
+	if strings.HasPrefix(name, tempPrefix) {
 		c.trash = append(c.trash, path)
 		return nil
 	}

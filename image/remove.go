@@ -64,6 +64,7 @@ type removal struct {
 	entries []entry
 	id      Digest
 	done    []Removed
+	known   map[Digest][]Digest // chains by id, if several images are removed
 }
 
 func (r *removal) run(ctx context.Context) error {
@@ -220,15 +221,26 @@ func (r *removal) delete() {
 	r.done = append(r.done, Removed{Deleted: string(r.id)})
 	others := map[Digest]bool{}
 	for _, e := range r.entries {
-		for _, chain := range r.store.chains(e.id()) {
+		for _, chain := range r.chains(e.id()) {
 			others[chain] = true
 		}
 	}
-	for _, chain := range slices.Backward(r.store.chains(r.id)) {
+	for _, chain := range slices.Backward(r.chains(r.id)) {
 		if !others[chain] {
 			r.done = append(r.done, Removed{Deleted: string(chain)})
 		}
 	}
+}
+
+// chains is Store.chains, which reads a file, once for each image.
+func (r *removal) chains(id Digest) []Digest {
+	if r.known == nil {
+		return r.store.chains(id)
+	}
+	if _, ok := r.known[id]; !ok {
+		r.known[id] = r.store.chains(id)
+	}
+	return r.known[id]
 }
 
 // chains returns the chain ids of an image, see the OCI image specification,

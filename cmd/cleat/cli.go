@@ -36,6 +36,7 @@ type backend interface {
 	pusher
 	imageLister
 	imageRemover
+	imagePruner
 	tagger
 	loader
 	saver

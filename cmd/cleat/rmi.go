@@ -21,7 +21,8 @@ func newRmi(c *cli) *cobra.Command {
 		Args:        atLeast(1), ValidArgsFunction: completeImages(c),
 	}
 	cmd.Flags().BoolVarP(&opt.Force, "force", "f", false, "Force removal of the image")
-	refuse(cmd.Flags(), []refusedFlag{{name: "no-prune", reason: needsBuild, isBool: true, harmless: "false"}, {name: "platform", reason: needsBuild}})
+	cmd.Flags().Bool("no-prune", false, "Do not delete untagged parents (an image here has none)")
+	refuse(cmd.Flags(), []refusedFlag{{name: "platform", reason: onePlatform}})
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		eng, err := c.engine()
 		if err != nil {

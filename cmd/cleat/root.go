@@ -162,6 +162,7 @@ var verbs = []verb{
 		{name: "inspect", make: newInspectImage},
 		{name: "load", make: newLoad},
 		{name: "ls", make: newImages, also: []string{"list"}},
+		{name: "prune", make: newImagePrune},
 		{name: "pull", make: newPull},
 		{name: "push", make: newPush},
 		{name: "rm", make: newRmi, also: []string{"remove"}},
