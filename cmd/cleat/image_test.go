@@ -33,6 +33,14 @@ func (s *shelf) call(words ...string) error {
 
 func (s *shelf) Images(context.Context) ([]engine.Image, error) { return s.list, nil }
 
+func (s *shelf) ImageUsage(context.Context) ([]engine.ImageUsage, error) {
+	var all []engine.ImageUsage
+	for i, img := range s.list {
+		all = append(all, engine.ImageUsage{Image: img, ContentBytes: 1_000_000, Containers: 1 - i})
+	}
+	return all, nil
+}
+
 func (s *shelf) Image(_ context.Context, ref string) (engine.Image, error) {
 	for _, img := range s.list {
 		for _, r := range img.References {
@@ -119,6 +127,12 @@ func TestImages(t *testing.T) {
 		"-f dangling=false nginx":      nginx,
 		"-f label=tier=front":          nginx + " " + web,
 		"-f label=tier -f label=other": "",
+		"-f before=nginx":              "<none>:<none>",
+		"-f since=nginx":               "",
+		"-f before=nginx ng*":          "",
+		"-f reference=ng* */web":       nginx + " " + web,
+		"-f until=1h":                  nginx + " " + web + " <none>:<none>",
+		"-f until=1000h":               "<none>:<none>",
 	}
 	for args, names := range tests {
 		got := try(t, newShelf(t), append([]string{"image", "ls", "--format", "{{.Repository}}:{{.Tag}}"}, strings.Fields(args)...)...)
@@ -130,9 +144,31 @@ func TestImages(t *testing.T) {
 	want(t, try(t, newShelf(t), "images", "--digests", "--no-trunc", "--format", "table {{.ID}} {{.Digest}}", "nginx"), outcome{
 		Out: "IMAGE ID DIGEST\nsha256:aaaaaaaaaaaa" + strings.Repeat("0", 52) + " sha256:" + strings.Repeat("d1", 32) + "\n",
 	})
-	for args, msg := range map[string]string{"dangling=maybe": "true or false", "size=3": "invalid filter 'size'", "x": "KEY=VALUE"} {
+	for args, msg := range map[string]string{"dangling=maybe": "true or false", "size=3": "invalid filter 'size'", "x": "KEY=VALUE", "before=nosuch": "no such image", "until=then": "invalid filter 'until=then'"} {
 		if got := try(t, newShelf(t), "images", "-f", args); got.Code != 1 || !strings.Contains(got.Err, msg) {
 			t.Errorf("%s: %+v", args, got)
+		}
+	}
+}
+
+func TestImageTree(t *testing.T) {
+	t.Parallel()
+	s := newShelf(t)
+	s.list[0].Platform.OS, s.list[0].Platform.Architecture = "linux", "amd64"
+	s.list[1].Platform = s.list[0].Platform
+	want(t, try(t, s, "images", "--tree"), outcome{Out: "" +
+		"IMAGE                       ID             DISK USAGE   CONTENT SIZE   EXTRA\n" +
+		"nginx:latest                                                           \n" +
+		"registry.lan:5000/web:1.2   aaaaaaaaaaaa   188MB        1MB            U\n" +
+		"└─ linux/amd64              aaaaaaaaaaaa   188MB        1MB            U\n" +
+		"<untagged>                  bbbbbbbbbbbb   1MB          1MB            \n" +
+		"└─ linux/amd64              bbbbbbbbbbbb   1MB          1MB            \n"})
+	if got := try(t, s, "image", "ls", "--tree", "-f", "reference=web*/*", "nosuch"); got.Out != "IMAGE     ID        DISK USAGE   CONTENT SIZE   EXTRA\n" {
+		t.Errorf("%+v", got)
+	}
+	for _, flag := range []string{"-q", "--no-trunc", "--digests", "--format=json"} {
+		if got := try(t, bystander{}, "images", "--tree", flag); got.Code != 1 || !strings.Contains(got.Err, "--tree") {
+			t.Errorf("%s: %+v", flag, got)
 		}
 	}
 }

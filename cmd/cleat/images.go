@@ -3,9 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
-	"path"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -15,14 +13,16 @@ import (
 )
 
 type imageLister interface {
+	imageFinder
 	Images(ctx context.Context) ([]engine.Image, error)
+	ImageUsage(ctx context.Context) ([]engine.ImageUsage, error)
 }
 
 // imagesFlags are the flags of images.
 type imagesFlags struct {
-	all, digests, noTrunc, quiet bool
-	format                       string
-	filters                      []string
+	all, digests, noTrunc, quiet, tree bool
+	format                             string
+	filters                            []string
 }
 
 func newImages(c *cli) *cobra.Command {
@@ -40,22 +40,45 @@ func newImages(c *cli) *cobra.Command {
 	fs.StringVar(&f.format, "format", "", formatUsage)
 	fs.BoolVar(&f.noTrunc, "no-trunc", false, "Don't truncate output")
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "Only show image IDs")
-	refuse(fs, []refusedFlag{{name: "tree", reason: needsBuild, isBool: true, harmless: "false"}})
+	fs.BoolVar(&f.tree, "tree", false, "List images with the platform that they are for, as a tree")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		match, err := imageFilter(f.filters, args)
+		filter, err := newImageFilter(f.filters, args, time.Now())
 		if err != nil {
+			return err
+		}
+		if err := f.check(); err != nil {
 			return err
 		}
 		eng, err := c.engine()
 		if err != nil {
 			return err
 		}
-		return c.images(cmd.Context(), eng, f, match)
+		return c.images(cmd.Context(), eng, f, filter)
 	}
 	return cmd
 }
 
-func (c *cli) images(ctx context.Context, eng imageLister, f *imagesFlags, match func(engine.Image, engine.Reference) bool) error {
+// check refuses what does not go together.
+func (f *imagesFlags) check() error {
+	if !f.tree {
+		return nil
+	}
+	for name, set := range map[string]bool{"--digests": f.digests, "--format": f.format != "", "--no-trunc": f.noTrunc, "--quiet": f.quiet} {
+		if set {
+			return fmt.Errorf("%s does not go together with --tree", name)
+		}
+	}
+	return nil
+}
+
+func (c *cli) images(ctx context.Context, eng imageLister, f *imagesFlags, filter *imageFilter) error {
+	match, err := filter.compile(ctx, eng)
+	if err != nil {
+		return err
+	}
+	if f.tree {
+		return c.imageTree(ctx, eng, match)
+	}
 	all, err := eng.Images(ctx)
 	if err != nil {
 		return err
@@ -104,7 +127,7 @@ func imageList(digests bool) format.List[imageRow] {
 
 // imageRows returns a row for every name of an image that matches. An image
 // without a name has one row, with the repository that it was pulled from.
-func imageRows(img engine.Image, f *imagesFlags, now time.Time, match func(engine.Image, engine.Reference) bool) []imageRow {
+func imageRows(img engine.Image, f *imagesFlags, now time.Time, match imageTest) []imageRow {
 	base := imageRow{
 		ID: img.ID.Short(), Containers: "N/A", SharedSize: "N/A", UniqueSize: "N/A", Repository: none, Tag: none, Digest: none,
 		CreatedSince: format.Ago(now, img.Created), CreatedAt: img.Created.Local().Format("2006-01-02 15:04:05 -0700 MST"),
@@ -144,55 +167,4 @@ func repoDigest(img engine.Image, ref engine.Reference) string {
 		}
 	}
 	return none
-}
-
-// imageFilter returns the test that --filter and the argument ask for.
-func imageFilter(pairs, args []string) (func(engine.Image, engine.Reference) bool, error) {
-	var tests []func(engine.Image, engine.Reference) bool
-	for _, pair := range pairs {
-		key, value, ok := strings.Cut(pair, "=")
-		if !ok {
-			return nil, fmt.Errorf("invalid filter '%s': it has the form KEY=VALUE", pair)
-		}
-		switch key {
-		case "dangling":
-			if value != "true" && value != "false" {
-				return nil, fmt.Errorf("invalid filter 'dangling=%s': it is true or false", value)
-			}
-			tests = append(tests, func(img engine.Image, _ engine.Reference) bool {
-				return (len(img.References) == 0) == (value == "true")
-			})
-		case "label":
-			tests = append(tests, func(img engine.Image, _ engine.Reference) bool { return hasLabel(img.Config.Labels, value) })
-		case "reference":
-			tests = append(tests, func(_ engine.Image, ref engine.Reference) bool { return matchReference(ref, value) })
-		default:
-			return nil, fmt.Errorf("invalid filter '%s': the filters are dangling, label, reference", key)
-		}
-	}
-	if len(args) > 0 {
-		tests = append(tests, func(_ engine.Image, ref engine.Reference) bool { return matchReference(ref, args[0]) })
-	}
-	return func(img engine.Image, ref engine.Reference) bool {
-		for _, test := range tests {
-			if !test(img, ref) {
-				return false
-			}
-		}
-		return true
-	}, nil
-}
-
-// matchReference matches a shell pattern against a name with and without its
-// tag, in its short and in its long form.
-func matchReference(ref engine.Reference, pattern string) bool {
-	if ref.IsZero() {
-		return false
-	}
-	for _, name := range []string{ref.Familiar(), ref.FamiliarRepository(), ref.String(), ref.Repository()} {
-		if ok, err := path.Match(pattern, name); err == nil && ok {
-			return true
-		}
-	}
-	return false
 }
