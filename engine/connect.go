@@ -270,7 +270,7 @@ func (e *Engine) published(c spec.Container, n netd.Network) ([]spec.Port, error
 
 // publishAddress returns where ports without an address listen: zero means
 // everywhere.
-func (e *Engine) publishAddress() netip.Addr { return netip.Addr{} }
+func (e *Engine) publishAddress() netip.Addr { return e.config.PublishAddress }
 
 // withGateway returns c with the address in place of the word host-gateway:
 // that of the host in the default network, as in Docker.

@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net"
-	"net/netip"
 	"time"
 
 	"github.com/cleat-project/cleat/netd"
@@ -70,7 +69,7 @@ func inspectNetworkOf(n netd.Network) NetworkInspect {
 		Options: notNil(n.Options), Labels: notNil(n.Labels),
 	}
 	for _, s := range n.Subnets {
-		c := NetworkIPAMConfig{Subnet: s.Prefix.String(), Gateway: text(s.Gateway)}
+		c := NetworkIPAMConfig{Subnet: s.Prefix.String(), Gateway: addrText(s.Gateway)}
 		if s.Range.IsValid() {
 			c.IPRange = s.Range.String()
 		}
@@ -105,7 +104,7 @@ func (e *Engine) pseudo(name string) NetworkInspect {
 
 // connected turns an endpoint of a running container into Docker's form.
 func connected(name string, ep netd.Endpoint) NetworkContainer {
-	c := NetworkContainer{Name: name, EndpointID: endpointID(ep.NetworkID, ep.ContainerID)}
+	c := NetworkContainer{Name: name, EndpointID: endpointID(ep)}
 	if mac, err := ep.HardwareAddr(); err == nil {
 		c.MacAddress = net.HardwareAddr(mac[:]).String()
 	}
@@ -116,21 +115,6 @@ func connected(name string, ep netd.Endpoint) NetworkContainer {
 		c.IPv6Address = ep.Addr6.String()
 	}
 	return c
-}
-
-// endpointID returns 64 hex digits for a container's place in a network. Nothing
-// is found by them; clients of Docker's API expect some.
-func endpointID(networkID, containerID string) string {
-	sum := sha256.Sum256([]byte(networkID + " " + containerID))
-	return hex.EncodeToString(sum[:])
-}
-
-// text returns an address in words, "" for none.
-func text(a netip.Addr) string {
-	if !a.IsValid() {
-		return ""
-	}
-	return a.String()
 }
 
 // notNil makes a map that is printed as {} rather than null.

@@ -116,7 +116,7 @@ func TestNetworkInspectListsWhatRuns(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := map[string]NetworkContainer{ct: {
-		Name: "box", EndpointID: endpointID(id, ct), MacAddress: "02:42:c0:00:02:02", IPv4Address: "192.0.2.2/26", IPv6Address: "2001:db8::2/64",
+		Name: "box", EndpointID: id[:32] + ct[:32], MacAddress: "02:42:c0:00:02:02", IPv4Address: "192.0.2.2/26", IPv6Address: "2001:db8::2/64",
 	}}
 	if diff := cmp.Diff(want, got.Containers); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -161,7 +161,7 @@ func (e *Engine) addMode(ctx context.Context, n *NetworkInspect) error {
 	}
 	for _, c := range all {
 		if c.Network.Mode == n.Name && (c.Status == StatusRunning || c.Status == StatusPaused) {
-			n.Containers[c.ID] = NetworkContainer{Name: c.Name, EndpointID: endpointID(n.ID, c.ID)}
+			n.Containers[c.ID] = NetworkContainer{Name: c.Name, EndpointID: endpointID(netd.Endpoint{NetworkID: n.ID, ContainerID: c.ID})}
 		}
 	}
 	return nil
