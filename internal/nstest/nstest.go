@@ -35,15 +35,7 @@ func New(t testing.TB, name string) *NS {
 	t.Helper()
 	testenv.NeedRoot(t)
 	ns := &NS{t: t, name: name, work: make(chan func())}
-	ready := make(chan error)
-	go ns.serve(ready)
-	if err := <-ready; err != nil {
-		t.Fatalf("make network namespace: %v", err)
-	}
-	t.Cleanup(func() {
-		close(ns.work)
-		_ = ns.f.Close()
-	})
+	ns.begin(func() error { return unix.Unshare(unix.CLONE_NEWNET) })
 	ns.Do(func() {
 		lo, err := netlink.LinkByName("lo")
 		if err == nil {
@@ -56,11 +48,42 @@ func New(t testing.TB, name string) *NS {
 	return ns
 }
 
+// Of returns the network namespace of process pid, which does not end with the
+// test.
+func Of(t testing.TB, name string, pid int) *NS {
+	t.Helper()
+	testenv.NeedRoot(t)
+	ns := &NS{t: t, name: name, work: make(chan func())}
+	ns.begin(func() error {
+		f, err := os.Open(fmt.Sprintf("/proc/%d/ns/net", pid))
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		return unix.Setns(int(f.Fd()), unix.CLONE_NEWNET)
+	})
+	return ns
+}
+
+// begin starts the thread that lives in the namespace, which enter goes to.
+func (ns *NS) begin(enter func() error) {
+	ns.t.Helper()
+	ready := make(chan error)
+	go ns.serve(enter, ready)
+	if err := <-ready; err != nil {
+		ns.t.Fatalf("enter network namespace %s: %v", ns.name, err)
+	}
+	ns.t.Cleanup(func() {
+		close(ns.work)
+		_ = ns.f.Close()
+	})
+}
+
 // serve runs what Do hands over. Its thread is never unlocked, so it ends with
-// the goroutine, and with it the namespace.
-func (ns *NS) serve(ready chan<- error) {
+// the goroutine, and with it a namespace that is only its own.
+func (ns *NS) serve(enter func() error, ready chan<- error) {
 	runtime.LockOSThread()
-	err := unix.Unshare(unix.CLONE_NEWNET)
+	err := enter()
 	if err == nil {
 		ns.f, err = os.Open("/proc/thread-self/ns/net")
 	}

@@ -188,7 +188,9 @@ func (h Host) Release(ctx context.Context, id string, keep Keep) error {
 	if l.Resolver { // first: the sockets keep the namespace and its devices alive
 		ctx, cancel := context.WithTimeout(ctx, resolverWait)
 		defer cancel()
-		err = handover.Forget(ctx, h.resolver(), id)
+		if err = handover.Forget(ctx, h.resolver(), id); err != nil {
+			err = errors.Join(err, unplug(l))
+		}
 	}
 	if ports := mappings(l); len(ports) > 0 {
 		err = errors.Join(err, nft.New(l.Table).Remove(nft.State{Ports: ports}))
@@ -200,6 +202,15 @@ func (h Host) Release(ctx context.Context, id string, keep Keep) error {
 		err = errors.Join(err, h.lasts().Save(l))
 	}
 	return errors.Join(err, h.Lives().Remove(id))
+}
+
+// unplug takes a container off its networks although its namespace stays.
+func unplug(l netd.Live) error {
+	var err error
+	for _, e := range l.Endpoints {
+		err = errors.Join(err, link.Unplug(e))
+	}
+	return err
 }
 
 // Keep says what is kept of a run that has ended.
