@@ -129,10 +129,10 @@ func ask(network, addr string) error {
 		return err
 	}
 	answer, err := bufio.NewReader(c).ReadString('\n')
-	if err != nil {
+	if err != nil && answer == "" {
 		return err
 	}
-	fmt.Print(answer)
+	fmt.Println(strings.TrimSpace(answer))
 	return nil
 }
 

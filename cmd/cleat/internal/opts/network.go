@@ -8,7 +8,7 @@ import (
 )
 
 // ExtraHost parses --add-host: NAME:ADDRESS or NAME=ADDRESS, the address of
-// IPv6 also in brackets. The result is NAME:ADDRESS.
+// IPv6 also in brackets, or the word host-gateway. The result is NAME:ADDRESS.
 func ExtraHost(s string) (string, error) {
 	name, addr, ok := strings.Cut(s, "=")
 	if !ok {
@@ -18,7 +18,7 @@ func ExtraHost(s string) (string, error) {
 		return "", fmt.Errorf("bad format for add-host: %q", s)
 	}
 	if addr == "host-gateway" {
-		return "", errors.New("host-gateway needs the bridge network, which this version does not have yet")
+		return name + ":" + addr, nil
 	}
 	if len(addr) > 2 && addr[0] == '[' && addr[len(addr)-1] == ']' {
 		addr = addr[1 : len(addr)-1]

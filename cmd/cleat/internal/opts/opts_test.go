@@ -188,7 +188,7 @@ func TestNetworkValues(t *testing.T) {
 	check(t, ExtraHost, map[string]result[string]{
 		"a:1.2.3.4": ok("a:1.2.3.4"), "a=1.2.3.4": ok("a:1.2.3.4"), "a:::1": ok("a:::1"), "a=[::1]": ok("a:::1"), "a:[fe80::1]": ok("a:fe80::1"),
 		"foo": bad[string](`bad format for add-host: "foo"`), "foo:x": bad[string](`invalid IP address in add-host: "x"`),
-		":1.2.3.4": bad[string]("bad format"), "a:host-gateway": bad[string]("host-gateway needs the bridge network"),
+		":1.2.3.4": bad[string]("bad format"), "a:host-gateway": ok("a:host-gateway"),
 	})
 	check(t, DNS, map[string]result[string]{"1.1.1.1": ok("1.1.1.1"), "::1": ok("::1"), "foo": bad[string]("IP address is not correctly formatted: foo")})
 	check(t, DNSSearch, map[string]result[string]{"a.b": ok("a.b"), ".": ok("."), "": bad[string]("not a valid domain"), "a b": bad[string]("not a valid domain")})
