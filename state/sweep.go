@@ -185,6 +185,9 @@ func (s *Store) sweepVolume(name string, remove bool) (problem string, err error
 	case !fsx.Exists(filepath.Join(s.volumes(), name)):
 		return "", nil
 	case errors.Is(err, spec.ErrNotFound):
+		if kept, err := s.keepUsed(name, remove); kept || err != nil {
+			return "volume in use whose removal was interrupted", err
+		}
 		problem = "half-made or half-removed volume"
 	case err != nil:
 		return "", err
@@ -199,6 +202,19 @@ func (s *Store) sweepVolume(name string, remove bool) (problem string, err error
 		return problem, s.deleteVolume(name)
 	}
 	return problem, nil
+}
+
+// keepUsed takes back, if restore is set, the removal of a volume that a
+// container has come to use, and reports whether it is such a one.
+func (s *Store) keepUsed(name string, restore bool) (bool, error) {
+	if !fsx.Exists(filepath.Join(s.volumes(), name, hiddenFile)) {
+		return false, nil
+	}
+	used, err := s.VolumesInUse("")
+	if err != nil || !used[name] || !restore {
+		return used[name], err
+	}
+	return s.unhideVolume(name)
 }
 
 // hasLostOwner reports whether volume v was to be removed with a container that

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -23,11 +22,23 @@ type Volume struct {
 	// Owner is the id of the container that an anonymous volume is to be removed
 	// with; "" once that was removed without its volumes, as users may do.
 	Owner string `json:",omitempty"`
+
+	// Options are those of the driver "local": type, device and o say what is
+	// mounted on the volume's directory while it is in use. None is a directory
+	// as it is.
+	Options map[string]string `json:",omitempty"`
 }
+
+// Mounted reports whether something is mounted on the volume while it is in use.
+func (v Volume) Mounted() bool { return v.Options["device"] != "" }
 
 const (
 	volumeFile = "volume.json"
 	volumeData = "_data"
+
+	// hiddenFile is what volumeFile is renamed to by a removal that still has to
+	// look whether a container has come to use the volume.
+	hiddenFile = "volume.removing"
 )
 
 // VolumeDir returns the directory that holds the files of volume name.
@@ -62,11 +73,17 @@ func (s *Store) EnsureVolume(ctx context.Context, v Volume) (made bool, err erro
 	if fsx.Exists(filepath.Join(dir, volumeFile)) {
 		return false, nil
 	}
+	if kept, err := s.unhideVolume(v.Name); kept || err != nil {
+		return false, err // of a removal that was killed
+	}
+	if err := s.deleteVolume(v.Name); err != nil { // what another one has left
+		return false, err
+	}
 	if err := os.MkdirAll(s.volumes(), 0o711); err != nil {
 		return false, fmt.Errorf("create volume %q: %w", v.Name, err)
 	}
 	for _, d := range []string{dir, filepath.Join(dir, volumeData)} {
-		if err := os.Mkdir(d, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		if err := os.Mkdir(d, 0o755); err != nil {
 			return false, fmt.Errorf("create volume %q: %w", v.Name, err)
 		}
 	}
@@ -87,34 +104,14 @@ func (s *Store) saveVolume(v Volume) error {
 // LoadVolume returns volume name, spec.ErrNotFound if there is none.
 func (s *Store) LoadVolume(name string) (Volume, error) {
 	var v Volume
+	if name == "" || name[0] == '.' || filepath.Base(name) != name {
+		return v, fmt.Errorf("no such volume: %s: %w", name, spec.ErrNotFound)
+	}
 	err := readJSON(filepath.Join(s.volumes(), name, volumeFile), &v)
 	if errors.Is(err, spec.ErrNotFound) {
 		return v, fmt.Errorf("no such volume: %s: %w", name, spec.ErrNotFound)
 	}
 	return v, err
-}
-
-// RemoveVolume deletes volume name with its files; one that is gone already is
-// no error. Its record goes first, so a killed removal leaves no half volume.
-func (s *Store) RemoveVolume(ctx context.Context, name string) error {
-	lock, err := fsx.Acquire(ctx, s.volumeLockPath(name))
-	if err != nil {
-		return err
-	}
-	defer s.unlockVolume(name, lock)
-	return s.deleteVolume(name)
-}
-
-// deleteVolume is RemoveVolume for who holds the lock.
-func (s *Store) deleteVolume(name string) error {
-	dir := filepath.Join(s.volumes(), name)
-	if err := os.Remove(filepath.Join(dir, volumeFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove volume %q: %w", name, err)
-	}
-	if err := os.RemoveAll(dir); err != nil {
-		return fmt.Errorf("remove volume %q: %w", name, err)
-	}
-	return nil
 }
 
 // KeepAnonymousVolumes makes the volumes that were made for c survive it. It is
@@ -159,29 +156,4 @@ func (s *Store) RemoveAnonymousVolumes(ctx context.Context, c spec.Container) er
 		}
 	}
 	return errs
-}
-
-// VolumesInUse returns the names of the volumes that containers other than the
-// one with id except mount.
-func (s *Store) VolumesInUse(except string) (map[string]bool, error) {
-	ids, err := s.IDs()
-	if err != nil {
-		return nil, err
-	}
-	used := map[string]bool{}
-	for _, id := range ids {
-		if id == except {
-			continue
-		}
-		c, err := s.Load(id)
-		if err != nil {
-			continue // removed meanwhile, or broken: "system check" tells
-		}
-		for _, m := range c.Mounts {
-			if m.Type == spec.MountVolume {
-				used[m.Source] = true
-			}
-		}
-	}
-	return used, nil
 }
