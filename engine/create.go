@@ -75,6 +75,10 @@ func (e *Engine) Create(ctx context.Context, opt CreateOptions) (_ Container, er
 	if err := e.store(ctx, &c, opt, img); err != nil {
 		return Container{}, err
 	}
+	u.Push("remove container", func(context.Context) error { return e.state.Remove(c) })
+	if err := e.keepVolumes(ctx, c); err != nil {
+		return Container{}, err
+	}
 	e.warnLimits(c.Limits)
 	return Container{Container: c, Status: StatusCreated}, nil
 }
@@ -286,16 +290,42 @@ func (e *Engine) prepareVolume(ctx context.Context, id string, m *spec.Mount, u 
 			return err
 		}
 	}
-	v := state.Volume{Name: m.Source, Created: time.Now().UTC(), Anonymous: m.Anonymous}
-	if m.Anonymous {
-		v.Owner = id
+	v := newVolume(*m, id)
+	if _, err := e.volumeMount(v); err != nil {
+		return fmt.Errorf("create volume %q: %w", v.Name, err)
 	}
 	made, err := e.state.EnsureVolume(ctx, v)
 	if err != nil {
 		return err
 	}
 	if made {
-		u.Push("remove volume "+m.Source, func(ctx context.Context) error { return e.state.RemoveVolume(ctx, m.Source) })
+		u.Push("remove volume "+m.Source, func(ctx context.Context) error {
+			_, err := e.state.RemoveUnusedVolumes(ctx, []string{v.Name}, nil)
+			return err
+		})
+	}
+	return nil
+}
+
+// newVolume is the volume that mount m of container id needs, if there is none.
+func newVolume(m spec.Mount, id string) state.Volume {
+	v := state.Volume{Name: m.Source, Created: time.Now().UTC(), Anonymous: m.Anonymous, Labels: m.VolumeLabels, Options: m.VolumeOptions}
+	if m.Anonymous {
+		v.Owner, v.Labels = id, withLabel(v.Labels, anonymousLabel)
+	}
+	return v
+}
+
+// keepVolumes makes again what a removal has taken away before it could see
+// container c, see state.RemoveUnusedVolumes.
+func (e *Engine) keepVolumes(ctx context.Context, c spec.Container) error {
+	for _, m := range c.Mounts {
+		if m.Type != spec.MountVolume {
+			continue
+		}
+		if _, err := e.state.EnsureVolume(ctx, newVolume(m, c.ID)); err != nil {
+			return err
+		}
 	}
 	return nil
 }

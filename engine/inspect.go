@@ -13,8 +13,13 @@ import (
 	"github.com/cleat-project/cleat/spec"
 )
 
+// InspectOptions says what Inspect finds out beside what is at hand.
+type InspectOptions struct {
+	Size bool // also how much the container has written, and how much that is with its image
+}
+
 // Inspect returns a container in Docker's form.
-func (e *Engine) Inspect(ctx context.Context, ref string) (*ContainerInspect, error) {
+func (e *Engine) Inspect(ctx context.Context, ref string, opt InspectOptions) (*ContainerInspect, error) {
 	c, err := e.Get(ctx, ref)
 	if err != nil {
 		return nil, err
@@ -31,7 +36,15 @@ func (e *Engine) Inspect(ctx context.Context, ref string) (*ContainerInspect, er
 	if f.live, err = e.wires().Lives().Load(c.ID); err != nil && !isNotFound(err) {
 		return nil, err
 	}
-	return inspectContainer(c, f), nil
+	out := inspectContainer(c, f)
+	if opt.Size {
+		sizes, err := e.Sizes(ctx, []Container{c})
+		if err != nil {
+			return nil, err
+		}
+		out.SizeRw, out.SizeRootFs = new(sizes[0].WritableBytes), new(sizes[0].TotalBytes)
+	}
+	return out, nil
 }
 
 // inspectFacts are what a container's record does not say by itself.
@@ -39,7 +52,7 @@ type inspectFacts struct {
 	dir              string // of the container's files
 	volumeDir        func(name string) string
 	rootfs           plan.Rootfs
-	masked, readonly []string // paths in the container
+	masked, readonly []string  // paths in the container
 	live             netd.Live // what it has of its networks; zero if it does not run
 }
 
@@ -128,7 +141,7 @@ func inspectMounts(mounts []spec.Mount, volumeDir func(string) string) []MountPo
 func inspectHostConfig(c spec.Container, f inspectFacts) *HostConfig {
 	h := &HostConfig{
 		LogConfig: LogConfigInspect{Type: cmp.Or(c.Log.Driver, "journald"), Config: map[string]string{}}, NetworkMode: c.Network.Mode,
-		PortBindings:  portBindings(c.Network.Ports), PublishAllPorts: c.Network.PublishAll, Links: linkNames(c),
+		PortBindings: portBindings(c.Network.Ports), PublishAllPorts: c.Network.PublishAll, Links: linkNames(c),
 		RestartPolicy: RestartPolicyInspect{string(cmp.Or(c.Restart.Mode, spec.RestartNo)), c.Restart.MaxRetries},
 		AutoRemove:    c.AutoRemove, ConsoleSize: [2]uint16{c.Process.TTYHeight, c.Process.TTYWidth},
 		CapAdd: c.Security.CapAdd, CapDrop: c.Security.CapDrop, CgroupnsMode: cmp.Or(c.CgroupnsMode, "private"),

@@ -28,6 +28,8 @@ type ContainerInspect struct {
 	ExecIDs         []string
 	HostConfig      *HostConfig
 	GraphDriver     GraphDriver
+	SizeRw          *int64 `json:",omitempty"` // bytes that it has written; nil unless asked for
+	SizeRootFs      *int64 `json:",omitempty"` // the same with its image's
 	Mounts          []MountPoint
 	Config          *ContainerConfig
 	NetworkSettings *NetworkSettings

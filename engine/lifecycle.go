@@ -43,17 +43,17 @@ func (e *Engine) start(ctx context.Context, c spec.Container) error {
 	}
 	ports, err := e.choosePorts(c)
 	if err != nil {
-		return err
+		return errors.Join(err, e.discardUnstarted(ctx, c))
 	}
 	units, err := e.containerUnits(ctx, c, ports)
 	if err != nil {
-		return err
+		return errors.Join(err, e.discardUnstarted(ctx, c))
 	}
 	err = e.startUnits(ctx, conn, c, units, ports)
 	if err == nil {
 		return e.confirmStart(ctx, c)
 	}
-	return e.explainStart(c, err)
+	return e.explainStart(ctx, c, err)
 }
 
 // startUnits starts the units of a container: its service and, if it publishes
@@ -209,10 +209,15 @@ func refresh(ctx context.Context, conn *supervisor.Conn, name string) error {
 }
 
 // explainStart replaces systemd's "job failed" by what the start helper said.
-func (e *Engine) explainStart(c spec.Container, err error) error {
+func (e *Engine) explainStart(ctx context.Context, c spec.Container, err error) error {
 	var job *supervisor.JobError
 	if !errors.As(err, &job) {
 		return err
+	}
+	if job.Result == "dependency" {
+		if why := e.explainMounts(ctx, c); why != "" {
+			return errors.Join(&StartError{Name: c.Name, Code: 125, Message: why}, e.discardUnstarted(ctx, c))
+		}
 	}
 	exit, exitErr := e.state.LoadExit(c.ID)
 	if exitErr != nil || exit.Error == "" {

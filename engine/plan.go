@@ -118,8 +118,9 @@ func etcHosts(c spec.Container) ([]byte, error) {
 	return profile.HostsOnHost(string(text), c)
 }
 
-// containerUnits returns the systemd units of c, its service first. The other, if
-// c publishes ports, is the socket that reserves them.
+// containerUnits returns the systemd units of c, its service first, and makes sure
+// of those that it requires. The other, if c publishes ports, is the socket that
+// reserves them.
 func (e *Engine) containerUnits(ctx context.Context, c spec.Container, ports []spec.Port) ([]unitgen.Unit, error) {
 	conn, err := e.systemd(ctx)
 	if err != nil {
@@ -137,11 +138,16 @@ func (e *Engine) containerUnits(ctx context.Context, c spec.Container, ports []s
 	if err != nil {
 		return nil, err
 	}
+	mounts, err := e.volumeUnits(ctx, conn, c)
+	if err != nil {
+		return nil, err
+	}
 	service, err := unitgen.Service(c, unitgen.ServiceInput{
 		InitPath:       filepath.Join(e.opt.Libexec, initProgram),
 		Root:           e.opt.Root,
 		RunRoot:        e.opt.RunRoot,
 		SystemdVersion: version,
+		Mounts:         mounts,
 		Devices:        deviceRules(c.Devices, nodes),
 		Socket:         socket != nil,
 	})

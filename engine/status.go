@@ -190,3 +190,6 @@ func frozen(unit string) bool {
 	data, err := os.ReadFile(filepath.Join(cgroupOf(unit), "cgroup.events"))
 	return err == nil && strings.Contains(string(data), "frozen 1")
 }
+
+// upperDir is the directory of what a container has written to its own layer.
+func (e *Engine) upperDir(id string) string { return filepath.Join(e.state.Dir(id), "upper") }

@@ -258,3 +258,7 @@ func (t *tarHash) stop() {
 	t.once.Do(func() { close(t.quit) })
 	<-t.ended
 }
+
+// LayerSize returns what the files of an unpacked layer hold, in bytes; 0 if the
+// store does not have the layer.
+func (s *Store) LayerSize(diffID Digest) int64 { return s.layerSize(diffID) }

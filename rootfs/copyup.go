@@ -12,7 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The names beside a volume's directory, after which its own name follows. The
+// The names beside a volume's directory, or in it if something is mounted there,
+// after which its own name follows. The
 // steps of a copy-up are: copy into copying, rename that to copied, move its
 // children into the volume, remove it. A process killed before the rename has
 // done nothing; killed after it, the next copy-up finishes.
@@ -38,13 +39,14 @@ type CopyUpOptions struct {
 // "/", so that no symbolic link of the image leads out (CVE-2022-23648), and
 // links inside the copied tree are copied, not followed (CVE-2020-1726).
 //
-// The directory of dst must be one that only cleat can write to and on the same
-// filesystem, since working copies lie there: dst is not a mount point itself.
+// The directory of dst must be one that only cleat can write to, since working
+// copies lie there. Where dst is a mount point they lie in dst itself, because
+// nothing can be moved into it from outside; a tmpfs is left empty, as by dockerd.
 // Concurrent calls for one dst wait for each other until ctx is done. A call
 // that is killed is finished or redone by the next one.
 func CopyUp(ctx context.Context, root *os.File, path, dst string, opts CopyUpOptions) error {
 	v := newVolume(dst)
-	if pending, err := v.pending(); err != nil || !pending {
+	if pending, err := v.pending(); err != nil || !pending || v.volatile {
 		return wrapCopy(path, dst, err)
 	}
 	lock, err := fsx.Acquire(ctx, v.path(lockPrefix))
@@ -63,19 +65,55 @@ func wrapCopy(path, dst string, err error) error {
 }
 
 // volume is the place of a volume's directory.
-type volume struct{ dir, name string }
+type volume struct {
+	dir, name string
+	mounted   bool // something is mounted on it
+	volatile  bool // which is a tmpfs
+}
 
 func newVolume(dst string) volume {
 	dst = filepath.Clean(dst)
-	return volume{filepath.Dir(dst), filepath.Base(dst)}
+	v := volume{dir: filepath.Dir(dst), name: filepath.Base(dst)}
+	var st unix.Statx_t
+	if err := unix.Statx(unix.AT_FDCWD, dst, 0, 0, &st); err != nil || st.Attributes&unix.STATX_ATTR_MOUNT_ROOT == 0 {
+		return v // an error comes again with the next step
+	}
+	v.mounted = true
+	var fs unix.Statfs_t
+	v.volatile = unix.Statfs(dst, &fs) == nil && fs.Type == unix.TMPFS_MAGIC
+	return v
 }
 
-func (v volume) path(prefix string) string { return filepath.Join(v.dir, prefix+v.name) }
+func (v volume) path(prefix string) string {
+	if v.mounted && (prefix == copyingPrefix || prefix == copiedPrefix) {
+		return filepath.Join(v.dir, v.name, prefix+v.name)
+	}
+	return filepath.Join(v.dir, prefix+v.name)
+}
+
+// isEmpty reports whether the volume has no files but the working copies.
+func (v volume) isEmpty() (empty bool, err error) {
+	d, err := os.Open(v.path(""))
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, d.Close()) }()
+	names, err := d.Readdirnames(3)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return false, err
+	}
+	for _, name := range names {
+		if !v.mounted || name != copyingPrefix+v.name && name != copiedPrefix+v.name {
+			return false, nil
+		}
+	}
+	return true, nil
+}
 
 // pending reports whether there may be something to do. It needs no lock, if
 // emptiness is looked at first: whoever fills the volume removes "copied" last.
 func (v volume) pending() (bool, error) {
-	empty, err := isEmpty(v.path(""))
+	empty, err := v.isEmpty()
 	if err != nil || empty {
 		return empty, err
 	}
@@ -87,7 +125,7 @@ func (v volume) fill(ctx context.Context, root *os.File, path string, opts CopyU
 	if fsx.Exists(v.path(copiedPrefix)) {
 		return v.moveIn()
 	}
-	empty, err := isEmpty(v.path(""))
+	empty, err := v.isEmpty()
 	if err != nil || !empty {
 		return err
 	}
@@ -177,18 +215,4 @@ func (v volume) moveIn() error {
 		return err
 	}
 	return RemoveAll(v.path(copiedPrefix))
-}
-
-// isEmpty reports whether the directory at path has no entries.
-func isEmpty(path string) (empty bool, err error) {
-	d, err := os.Open(path)
-	if err != nil {
-		return false, err
-	}
-	defer func() { err = errors.Join(err, d.Close()) }()
-	_, err = d.Readdirnames(1)
-	if errors.Is(err, io.EOF) {
-		return true, nil
-	}
-	return false, err
 }

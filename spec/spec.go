@@ -98,19 +98,21 @@ const (
 
 // Mount is one entry of --volume, --mount or --tmpfs.
 type Mount struct {
-	Type         MountType
-	Source       string   `json:",omitempty"` // bind: absolute path on the host; volume: its name
-	Target       string   // absolute path in the container
-	ReadOnly     bool     `json:",omitempty"`
-	NoCopy       bool     `json:",omitempty"` // volume: do not fill an empty one from the image
-	Anonymous    bool     `json:",omitempty"` // volume: made for this container and removed with it (rm -v, --rm)
-	Propagation  string   `json:",omitempty"` // bind: "rprivate" (default), "private", "rshared", "shared", "rslave", "slave"
-	NonRecursive bool     `json:",omitempty"` // bind: without the mounts below Source
-	CreateSource bool     `json:",omitempty"` // bind: -v makes a missing Source directory, --mount does not
-	Subpath      string   `json:",omitempty"` // volume: a directory below its root
-	TmpfsBytes   int64    `json:",omitempty"` // tmpfs: 0 means unlimited
-	TmpfsMode    uint32   `json:",omitempty"` // tmpfs: 0 means 01777
-	Options      []string `json:",omitempty"` // tmpfs: further mount options of --tmpfs, for example "noexec"
+	Type          MountType
+	Source        string            `json:",omitempty"` // bind: absolute path on the host; volume: its name
+	Target        string            // absolute path in the container
+	ReadOnly      bool              `json:",omitempty"`
+	NoCopy        bool              `json:",omitempty"` // volume: do not fill an empty one from the image
+	Anonymous     bool              `json:",omitempty"` // volume: made for this container and removed with it (rm -v, --rm)
+	Propagation   string            `json:",omitempty"` // bind: "rprivate" (default), "private", "rshared", "shared", "rslave", "slave"
+	NonRecursive  bool              `json:",omitempty"` // bind: without the mounts below Source
+	CreateSource  bool              `json:",omitempty"` // bind: -v makes a missing Source directory, --mount does not
+	Subpath       string            `json:",omitempty"` // volume: a directory below its root
+	VolumeLabels  map[string]string `json:",omitempty"` // volume: of one that is made for this mount
+	VolumeOptions map[string]string `json:",omitempty"` // volume: the driver's, of one that is made for this mount
+	TmpfsBytes    int64             `json:",omitempty"` // tmpfs: 0 means unlimited
+	TmpfsMode     uint32            `json:",omitempty"` // tmpfs: 0 means 01777
+	Options       []string          `json:",omitempty"` // tmpfs: further mount options of --tmpfs, for example "noexec"
 }
 
 // Security says what the payload may do.

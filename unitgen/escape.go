@@ -56,6 +56,20 @@ func words(list []string) string {
 	return strings.Join(out, " ")
 }
 
+// unitNames writes a list of units, in whose names a backslash stands for itself.
+func unitNames(list []string) string {
+	out := make([]string, 0, len(list))
+	for _, name := range list {
+		out = append(out, strings.Map(func(r rune) rune {
+			if unprintable(r) || unicode.IsSpace(r) || strings.ContainsRune(`"'%`, r) {
+				return '?'
+			}
+			return r
+		}, name))
+	}
+	return strings.Join(out, " ")
+}
+
 // quote puts a word in quotes if it needs them.
 func quote(w string) string {
 	ordinary := func(r rune) bool {

@@ -16,6 +16,8 @@ type ServiceInput struct {
 
 	// Socket says that the service has a socket unit, see Socket.
 	Socket bool
+	// Mounts are the mount units of volumes, which are up while the container is.
+	Mounts []string
 
 	// Devices are allowed in addition to the nodes named by spec.Device.Host,
 	// for example the content of a directory that was given there.

@@ -160,8 +160,8 @@ func killing(c spec.Container, _ ServiceInput) ([]Property, error) {
 }
 
 // ordering says what has to be there before the container: the broker's socket,
-// that of its published ports, and the file systems that hold its state and its
-// bind mounts.
+// that of its published ports, the file systems that hold its state and its bind
+// mounts, and those that are its volumes.
 func ordering(c spec.Container, in ServiceInput) ([]Property, error) {
 	paths := []string{expressible(in.Root)}
 	for _, m := range c.Mounts {
@@ -175,14 +175,16 @@ func ordering(c spec.Container, in ServiceInput) ([]Property, error) {
 	}
 	slices.Sort(paths)
 	props := []Property{
-		{"After", []string{StdioSocket}},
 		{"RequiresMountsFor", slices.Compact(paths)},
 		{"Wants", []string{StdioSocket}},
 	}
+	required := slices.Clone(in.Mounts)
 	if in.Socket {
-		own := SocketName(c.UnitName())
-		props[0].Value = []string{StdioSocket, own}
-		props = append(props, Property{"Requires", []string{own}})
+		required = append(required, SocketName(c.UnitName()))
+	}
+	props = append(props, Property{"After", append([]string{StdioSocket}, required...)})
+	if len(required) > 0 {
+		props = append(props, Property{"Requires", required})
 	}
 	return props, nil
 }

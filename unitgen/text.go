@@ -38,7 +38,7 @@ func Text(u Unit) string {
 	}
 	var b strings.Builder
 	b.WriteString("# Made by cleat. Change it with \"systemctl edit\", which keeps changes apart.\n")
-	for _, section := range []string{"Unit", "Service", "Socket", "Timer", "Slice", "Install"} {
+	for _, section := range []string{"Unit", "Service", "Socket", "Mount", "Timer", "Slice", "Install"} {
 		if lines := sections[section]; len(lines) > 0 {
 			fmt.Fprintf(&b, "\n[%s]\n%s\n", section, strings.Join(lines, "\n"))
 		}
@@ -47,8 +47,12 @@ func Text(u Unit) string {
 }
 
 // unitSettings are the properties that belong into the section [Unit].
-const unitSettings = "After Before BindsTo CollectMode Conflicts DefaultDependencies Description Documentation PartOf " +
+const unitSettings = "After AssertPathExists Before BindsTo CollectMode Conflicts DefaultDependencies Description Documentation PartOf " +
 	"RequiresMountsFor Requires StartLimitBurst StartLimitIntervalUSec StopWhenUnneeded Upholds Wants"
+
+// dependencies are lists of units. Their names need no quotes, and the escape
+// sequences in them are part of them.
+const dependencies = "After Before BindsTo Conflicts PartOf Requires Upholds Wants"
 
 func sectionOf(property, unit string) string {
 	if slices.Contains(strings.Fields(unitSettings), property) {
@@ -71,6 +75,9 @@ func directive(p Property, all []Property) (name string, values []string) {
 		return "", nil // the hard limit's line has it
 	case strings.HasPrefix(p.Name, "Limit") && isNumber:
 		return p.Name, []string{rlimit(p.Name, n, all)}
+	case slices.Contains(strings.Fields(dependencies), p.Name):
+		units, _ := p.Value.([]string)
+		return p.Name, lines([][]string{units}, unitNames)
 	case strings.HasSuffix(p.Name, "KillSignal"):
 		sig, _ := p.Value.(int32)
 		return p.Name, []string{signal.Name(int(sig))}

@@ -44,6 +44,11 @@ type backend interface {
 	historian
 	loginer
 	checker
+	volumeCreator
+	volumeLister
+	volumeRemover
+	volumePruner
+	containerPruner
 	Close()
 }
 

@@ -77,3 +77,38 @@ func completeFirst(first completer) completer {
 		return first(cmd, args, toComplete)
 	}
 }
+
+// completeVolumes completes the names of volumes.
+func completeVolumes(c *cli) completer {
+	return func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+		eng, err := c.engine()
+		if err != nil {
+			return nil, cobra.ShellCompDirectiveError
+		}
+		return volumeNames(cmd, eng)
+	}
+}
+
+func volumeNames(cmd *cobra.Command, eng volumeLister) ([]string, cobra.ShellCompDirective) {
+	all, err := eng.Volumes(cmd.Context(), engine.VolumeFilter{})
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	names := make([]string, 0, len(all))
+	for _, v := range all {
+		names = append(names, v.Name)
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
+
+// completeAny completes the names of all kinds of object.
+func completeAny(c *cli) completer {
+	return func(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
+		var names []string
+		for _, k := range inspectKinds {
+			more, _ := k.complete(c)(cmd, nil, toComplete) // of the others there may still be some
+			names = append(names, more...)
+		}
+		return names, cobra.ShellCompDirectiveNoFileComp
+	}
+}

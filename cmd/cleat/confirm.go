@@ -2,17 +2,25 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"strings"
 )
 
-// confirm warns and asks whether to go on. Only "y" and "yes" do.
-func (c *cli) confirm(warning string) bool {
+// confirm warns of what a command is about to do and returns whether the user
+// wants it. No answer is a no.
+func (c *cli) confirm(ctx context.Context, warning string) (bool, error) {
 	fmt.Fprintf(c.out, "WARNING! %s\nAre you sure you want to continue? [y/N] ", warning)
-	line, _ := bufio.NewReader(c.in).ReadString('\n') // the end of the input is no consent
-	if !strings.HasSuffix(line, "\n") {
+	answer := make(chan string, 1)
+	go func() { // stays behind if the user interrupts, until the program ends
+		line, _ := bufio.NewReader(c.in).ReadString('\n') // what was read before an error counts
+		answer <- line
+	}()
+	select {
+	case line := <-answer:
+		return strings.EqualFold(strings.TrimSpace(line), "y"), nil
+	case <-ctx.Done():
 		fmt.Fprintln(c.out)
+		return false, context.Cause(ctx)
 	}
-	answer := strings.ToLower(strings.TrimSpace(line))
-	return answer == "y" || answer == "yes"
 }

@@ -84,8 +84,10 @@ func (c *cli) pruneImages(ctx context.Context, eng imagePruner, opt engine.Prune
 	if opt.All {
 		warning = "This will remove all images without at least one container associated to them."
 	}
-	if !force && !c.confirm(warning) {
-		return nil
+	if !force {
+		if yes, err := c.confirm(ctx, warning); err != nil || !yes {
+			return err
+		}
 	}
 	done, err := eng.PruneImages(ctx, opt)
 	if len(done.Removed) > 0 {

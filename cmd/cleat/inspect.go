@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -13,59 +14,124 @@ import (
 )
 
 type inspector interface {
-	Inspect(ctx context.Context, ref string) (*engine.ContainerInspect, error)
+	Inspect(ctx context.Context, ref string, opt engine.InspectOptions) (*engine.ContainerInspect, error)
 	InspectImage(ctx context.Context, ref string) (*engine.ImageInspect, error)
+	InspectVolume(ctx context.Context, name string) (*engine.VolumeInspect, error)
 }
 
-// The kinds of object that inspect shows.
-const (
-	typeContainer = "container"
-	typeImage     = "image"
-)
+// inspectKind is a kind of object that inspect shows.
+type inspectKind struct {
+	name, arg string // as --type and as the usage line say it
+	many      string
+	find      func(ctx context.Context, eng inspector, ref string, size bool) (any, error)
+	complete  func(*cli) completer
+}
+
+// inspectKinds are searched in this order, which is Docker's. What is meant to
+// be inspected has a row here, and its method in inspector.
+var inspectKinds = []inspectKind{
+	{
+		"container", "CONTAINER", "containers",
+		func(ctx context.Context, eng inspector, ref string, size bool) (any, error) {
+			return eng.Inspect(ctx, ref, engine.InspectOptions{Size: size})
+		},
+		func(c *cli) completer { return completeContainers(c, nil) },
+	},
+	{
+		"image", "IMAGE", "images",
+		func(ctx context.Context, eng inspector, ref string, _ bool) (any, error) {
+			return eng.InspectImage(ctx, ref)
+		},
+		completeImages,
+	},
+	{
+		"volume", "VOLUME", "volumes",
+		func(ctx context.Context, eng inspector, ref string, _ bool) (any, error) {
+			return eng.InspectVolume(ctx, ref)
+		},
+		completeVolumes,
+	},
+}
+
+func kindCalled(name string) (inspectKind, bool) {
+	for _, k := range inspectKinds {
+		if k.name == name {
+			return k, true
+		}
+	}
+	return inspectKind{}, false
+}
+
+const inspectFormatUsage = `Format output using a custom template:
+'json':             Print in JSON format
+'TEMPLATE':         Print output using the given Go template`
 
 // newInspect returns the command that shows objects of any kind.
 func newInspect(c *cli) *cobra.Command {
-	cmd := newInspectOf(c, "")
-	cmd.Use, cmd.Short = "inspect [OPTIONS] NAME|ID [NAME|ID...]", "Return low-level information on containers and images"
+	var layout, kind string
+	var size bool
+	cmd := &cobra.Command{
+		Use: "inspect [OPTIONS] NAME|ID [NAME|ID...]", Short: "Return low-level information on objects",
+		Args: atLeast(1), ValidArgsFunction: completeAny(c),
+	}
+	cmd.Flags().StringVarP(&layout, "format", "f", "", inspectFormatUsage)
+	cmd.Flags().BoolVarP(&size, "size", "s", false, "Display total file sizes if the type is container")
+	cmd.Flags().StringVar(&kind, "type", "", "Only inspect objects of the given type")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		kinds := inspectKinds
+		if cmd.Flags().Changed("type") {
+			k, ok := kindCalled(kind)
+			if !ok {
+				return fmt.Errorf("%q is not a valid value for --type: the types are %s", kind, strings.Join(kindNames(), ", "))
+			}
+			kinds = []inspectKind{k}
+		}
+		return c.inspect(cmd, kinds, layout, size, args)
+	}
 	return cmd
 }
 
-func newInspectContainer(c *cli) *cobra.Command { return newInspectOf(c, typeContainer) }
-func newInspectImage(c *cli) *cobra.Command     { return newInspectOf(c, typeImage) }
+func kindNames() (names []string) {
+	for _, k := range inspectKinds {
+		names = append(names, k.name)
+	}
+	return names
+}
 
-// newInspectOf returns the command that shows objects of one kind, of any if
-// kind is "": then --type is there as well.
-func newInspectOf(c *cli, kind string) *cobra.Command {
+func newInspectContainer(c *cli) *cobra.Command {
+	var size bool
+	cmd := newInspectOf(c, "container", &size)
+	cmd.Flags().BoolVarP(&size, "size", "s", false, "Display total file sizes")
+	return cmd
+}
+
+func newInspectImage(c *cli) *cobra.Command  { return newInspectOf(c, "image", new(bool)) }
+func newInspectVolume(c *cli) *cobra.Command { return newInspectOf(c, "volume", new(bool)) }
+
+// newInspectOf returns the command that shows objects of one kind.
+func newInspectOf(c *cli, kind string, size *bool) *cobra.Command {
 	var layout string
-	cmd := &cobra.Command{Use: "inspect [OPTIONS] CONTAINER [CONTAINER...]", Short: "Display detailed information on one or more containers", Args: atLeast(1)}
-	cmd.ValidArgsFunction = completeContainers(c, nil)
-	if kind == typeImage {
-		cmd.Use, cmd.Short = "inspect [OPTIONS] IMAGE [IMAGE...]", "Display detailed information on one or more images"
-		cmd.ValidArgsFunction = completeImages(c)
+	k, _ := kindCalled(kind)
+	cmd := &cobra.Command{
+		Use: fmt.Sprintf("inspect [OPTIONS] %s [%s...]", k.arg, k.arg), Short: "Display detailed information on one or more " + k.many,
+		Args: atLeast(1), ValidArgsFunction: k.complete(c),
 	}
-	cmd.Flags().StringVarP(&layout, "format", "f", "", "Format output using a custom template: 'json', or a Go template")
-	refuse(cmd.Flags(), []refusedFlag{{name: "size", short: "s", reason: needsBuild, isBool: true, harmless: "false"}})
-	if kind == "" {
-		cmd.Flags().StringVar(&kind, "type", "", `Only inspect objects of the given type ("container", "image")`)
-	}
+	cmd.Flags().StringVarP(&layout, "format", "f", "", inspectFormatUsage)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		if kind != "" && kind != typeContainer && kind != typeImage {
-			return fmt.Errorf("%q is not a valid value for --type", kind)
-		}
-		eng, err := c.engine()
-		if err != nil {
-			return err
-		}
-		return c.inspect(cmd, eng, kind, layout, args)
+		return c.inspect(cmd, []inspectKind{k}, layout, *size, args)
 	}
 	return cmd
 }
 
 // inspect prints what it finds, and then what it did not find.
-func (c *cli) inspect(cmd *cobra.Command, eng inspector, kind, layout string, args []string) error {
+func (c *cli) inspect(cmd *cobra.Command, kinds []inspectKind, layout string, size bool, args []string) error {
+	eng, err := c.engine()
+	if err != nil {
+		return err
+	}
 	var found []any
 	missing := each(cmd, args, func(ctx context.Context, ref string) error {
-		o, err := inspectOne(ctx, eng, kind, ref)
+		o, err := inspectOne(ctx, eng, kinds, ref, size)
 		if err == nil {
 			found = append(found, o)
 		}
@@ -79,24 +145,22 @@ func (c *cli) inspect(cmd *cobra.Command, eng inspector, kind, layout string, ar
 	return missing
 }
 
-// inspectOne looks for a container and then for an image, unless kind says what
-// ref is.
-func inspectOne(ctx context.Context, eng inspector, kind, ref string) (any, error) {
-	if kind != typeImage {
-		o, err := eng.Inspect(ctx, ref)
+// inspectOne returns the first object of one of the kinds that ref names.
+func inspectOne(ctx context.Context, eng inspector, kinds []inspectKind, ref string, size bool) (any, error) {
+	for _, k := range kinds {
+		o, err := k.find(ctx, eng, ref, size)
 		if err == nil {
 			return o, nil
 		}
-		if kind == typeContainer || !errors.Is(err, spec.ErrNotFound) {
+		if len(kinds) == 1 || !errors.Is(err, spec.ErrNotFound) && !k.cannotBe(err) {
 			return nil, err
 		}
 	}
-	o, err := eng.InspectImage(ctx, ref)
-	if err == nil {
-		return o, nil
-	}
-	if kind == "" && errors.Is(err, spec.ErrNotFound) {
-		return nil, fmt.Errorf("no such object: %s: %w", ref, spec.ErrNotFound)
-	}
-	return nil, err
+	return nil, fmt.Errorf("no such object: %s: %w", ref, spec.ErrNotFound)
+}
+
+// cannotBe reports whether an error says that no object of the kind can be
+// called so: names of images are the strictest, "Data" can be a volume.
+func (k inspectKind) cannotBe(err error) bool {
+	return k.name == "image" && errors.Is(err, spec.ErrInvalid)
 }

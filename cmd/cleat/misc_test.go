@@ -19,12 +19,16 @@ import (
 // name "both".
 type catalog struct{ backend }
 
-func (catalog) Inspect(_ context.Context, ref string) (*engine.ContainerInspect, error) {
+func (catalog) Inspect(_ context.Context, ref string, opt engine.InspectOptions) (*engine.ContainerInspect, error) {
 	if ref == "broken" {
 		return nil, errors.New("decode plan: bad")
 	}
 	if ref == "web" || ref == "both" {
-		return &engine.ContainerInspect{ID: "c1", Name: "/" + ref}, nil
+		ct := &engine.ContainerInspect{ID: "c1", Name: "/" + ref}
+		if opt.Size {
+			ct.SizeRw, ct.SizeRootFs = new(int64(7)), new(int64(9))
+		}
+		return ct, nil
 	}
 	return nil, classError{"no such container: " + ref, spec.ErrNotFound}
 }
@@ -33,28 +37,48 @@ func (catalog) InspectImage(_ context.Context, ref string) (*engine.ImageInspect
 	if ref == "img" || ref == "both" {
 		return &engine.ImageInspect{ID: "i1"}, nil
 	}
+	if strings.ToLower(ref) != ref {
+		return nil, classError{"invalid image reference: " + ref, spec.ErrInvalid}
+	}
 	return nil, classError{"no such image: " + ref, spec.ErrNotFound}
 }
 
 func TestInspect(t *testing.T) {
 	t.Parallel()
 	tests := map[string]outcome{
-		"inspect -f {{.Id}} web img both":         {Out: "c1\ni1\nc1\n"},
-		"inspect --type image -f {{.Id}} both":    {Out: "i1\n"},
-		"inspect --type container -f {{.Id}} img": {Err: "cleat: no such container: img\n", Code: 1},
-		"container inspect -f {{.Name}} web":      {Out: "/web\n"},
-		"image inspect -f {{.Id}} web":            {Err: "cleat: no such image: web\n", Code: 1},
-		"inspect nope":                            {Out: "[]\n", Err: "cleat: no such object: nope\n", Code: 1},
-		"inspect -f {{.Id}} nope web":             {Out: "c1\n", Err: "cleat: no such object: nope\n", Code: 1},
-		"inspect -f x broken":                     {Err: "cleat: decode plan: bad\n", Code: 1},
-		"inspect --type volume web":               {Err: "cleat: \"volume\" is not a valid value for --type\n", Code: 1},
+		"inspect -f {{.Id}} web img both":                  {Out: "c1\ni1\nc1\n"},
+		"inspect --type image -f {{.Id}} both":             {Out: "i1\n"},
+		"inspect --type container -f {{.Id}} img":          {Err: "cleat: no such container: img\n", Code: 1},
+		"container inspect -f {{.Name}} web":               {Out: "/web\n"},
+		"image inspect -f {{.Id}} web":                     {Err: "cleat: no such image: web\n", Code: 1},
+		"inspect nope":                                     {Out: "[]\n", Err: "cleat: no such object: nope\n", Code: 1},
+		"inspect -f {{.Id}} nope web":                      {Out: "c1\n", Err: "cleat: no such object: nope\n", Code: 1},
+		"inspect -f x broken":                              {Err: "cleat: decode plan: bad\n", Code: 1},
+		"inspect --type pod web":                           {Err: "cleat: \"pod\" is not a valid value for --type: the types are container, image, volume\n", Code: 1},
+		"inspect --type volume web":                        {Out: "[]\n", Err: "cleat: no such volume: web\n", Code: 1},
+		"inspect -f {{.Name}} Data vol":                    {Out: "Data\nvol\n"},
+		"volume inspect -f {{.Driver}} vol img":            {Out: "local\n", Err: "cleat: no such volume: img\n", Code: 1},
+		"inspect -s -f {{.SizeRw}}/{{.SizeRootFs}} web":    {Out: "7/9\n"},
+		"container inspect --size -f {{json_.SizeRw}} web": {Out: "7\n"},
+		"container inspect -f {{json_.SizeRw}} web":        {Out: "null\n"},
 	}
 	for line, expect := range tests {
-		want(t, try(t, catalog{}, strings.Fields(line)...), expect)
+		args := strings.Fields(line)
+		for i := range args {
+			args[i] = strings.ReplaceAll(args[i], "_", " ")
+		}
+		want(t, try(t, catalog{}, args...), expect)
 	}
 	if got := try(t, catalog{}, "inspect", "web"); !strings.HasPrefix(got.Out, "[\n    {\n        \"Id\": \"c1\",\n") || got.Code != 0 {
 		t.Errorf("%+v", got)
 	}
+}
+
+func (catalog) InspectVolume(_ context.Context, name string) (*engine.VolumeInspect, error) {
+	if name == "vol" || name == "Data" {
+		return &engine.VolumeInspect{Name: name, Driver: "local"}, nil
+	}
+	return nil, classError{"no such volume: " + name, spec.ErrNotFound}
 }
 
 // desk is an engine that notes logins.

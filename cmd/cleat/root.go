@@ -148,6 +148,7 @@ var verbs = []verb{
 		{name: "logs", make: newLogs},
 		{name: "ls", make: newPs, also: []string{"list", "ps"}},
 		{name: "pause", make: newPause},
+		{name: "prune", make: newContainerPrune},
 		{name: "restart", make: newRestart},
 		{name: "rm", make: newRm, also: []string{"remove"}},
 		{name: "run", make: newRun},
@@ -170,6 +171,14 @@ var verbs = []verb{
 		{name: "tag", make: newTag},
 	}},
 	{name: "host", make: newHost, group: groupManagement},
+	{name: "volume", short: "Manage volumes", group: groupManagement, members: []verb{
+		{name: "create", make: newVolumeCreate},
+		{name: "inspect", make: newInspectVolume},
+		{name: "ls", make: newVolumeLs, also: []string{"list"}},
+		{name: "prune", make: newVolumePrune},
+		{name: "rm", make: newVolumeRm, also: []string{"remove"}},
+		{name: "update", make: newVolumeUpdate},
+	}},
 	{name: "system", short: "Manage cleat", group: groupManagement, members: []verb{{name: "check", make: newCheck}}},
 
 	{name: "attach", make: newAttach},

@@ -103,7 +103,11 @@ func mountTypeField(m *spec.Mount, key, value, field string) error {
 		m.Subpath = value
 	case "volume-driver":
 		return oneOf(key, value, "", "local")
-	case "volume-label", "volume-opt", "image-subpath":
+	case "volume-label":
+		return setPair(&m.VolumeLabels, value)
+	case "volume-opt":
+		return setPair(&m.VolumeOptions, value)
+	case "image-subpath":
 		return fmt.Errorf("'%s' is not supported", key)
 	case "tmpfs-size":
 		return setSize(&m.TmpfsBytes, key, value)
@@ -155,11 +159,26 @@ func mountSource(m *spec.Mount) error {
 		return fmt.Errorf(`invalid mount config for type "bind": invalid mount path: '%s' mount path must be absolute`, m.Source)
 	case m.Type == spec.MountBind:
 		m.Source = filepath.Clean(m.Source)
+	case m.Type == spec.MountVolume && m.Source == "" && m.VolumeOptions != nil:
+		return errors.New("volume-opt needs a volume with a name: give one with src=NAME")
 	case m.Type == spec.MountVolume && m.Source == "":
 		m.Anonymous = true
 	case m.Type == spec.MountVolume:
 		return volumeName(m.Source)
 	}
+	return nil
+}
+
+// setPair adds KEY=VALUE, or KEY alone, to a map.
+func setPair(dst *map[string]string, pair string) error {
+	key, value, _ := strings.Cut(pair, "=")
+	if key == "" {
+		return fmt.Errorf("invalid argument '%s': it has the form KEY=VALUE", pair)
+	}
+	if *dst == nil {
+		*dst = make(map[string]string)
+	}
+	(*dst)[key] = value
 	return nil
 }
 

@@ -96,8 +96,11 @@ func TestMount(t *testing.T) {
 		"type=bind,src=.,dst=/x,bind-nonrecursive=true":           ok(spec.Mount{Type: spec.MountBind, Source: "/here", Target: "/x", NonRecursive: true}),
 		"type=bind,src=/a,dst=/x,bind-recursive=disabled":         ok(spec.Mount{Type: spec.MountBind, Source: "/a", Target: "/x", NonRecursive: true}),
 		"type=bind,src=/a,dst=/x,consistency=cached":              ok(spec.Mount{Type: spec.MountBind, Source: "/a", Target: "/x"}),
-		`type=bind,"src=/a,b",dst=/x`:                             ok(spec.Mount{Type: spec.MountBind, Source: "/a,b", Target: "/x"}),
-		"type=tmpfs,dst=/x,tmpfs-size=64m,tmpfs-mode=0750":        ok(spec.Mount{Type: spec.MountTmpfs, Target: "/x", TmpfsBytes: 64 << 20, TmpfsMode: 0o750}),
+		`type=volume,src=vol,dst=/x,volume-label=a=b,volume-label=c,"volume-opt=o=size=1,mode=7"`: ok(spec.Mount{
+			Type: spec.MountVolume, Source: "vol", Target: "/x", VolumeLabels: map[string]string{"a": "b", "c": ""}, VolumeOptions: map[string]string{"o": "size=1,mode=7"},
+		}),
+		`type=bind,"src=/a,b",dst=/x`:                      ok(spec.Mount{Type: spec.MountBind, Source: "/a,b", Target: "/x"}),
+		"type=tmpfs,dst=/x,tmpfs-size=64m,tmpfs-mode=0750": ok(spec.Mount{Type: spec.MountTmpfs, Target: "/x", TmpfsBytes: 64 << 20, TmpfsMode: 0o750}),
 
 		"":                                                    badMount("EOF"),
 		"type=bind,src=/a":                                    badMount("target is required"),
@@ -119,7 +122,8 @@ func TestMount(t *testing.T) {
 		"type=bind,src=/a,dst=/x,bind-recursive=readonly":     badMount("not supported"),
 		"type=bind,src=/a,dst=/x,bind-propagation=odd":        badMount("invalid value for bind-propagation"),
 		"type=volume,src=vol,dst=/x,volume-driver=nfs":        badMount("invalid value for volume-driver"),
-		"type=volume,src=vol,dst=/x,volume-label=a=b":         badMount("'volume-label' is not supported"),
+		"type=volume,dst=/x,volume-opt=type=tmpfs":            badMount("give one with src=NAME"),
+		"type=volume,src=vol,dst=/x,volume-opt==tmpfs":        badMount("it has the form KEY=VALUE"),
 		"type=tmpfs,dst=/x,tmpfs-size=zz":                     badMount("invalid value for tmpfs-size: zz"),
 		"type=tmpfs,dst=/x,tmpfs-mode=9":                      badMount("invalid value for tmpfs-mode: 9"),
 		"type=volume,src=bad/name,dst=/x":                     badMount("use absolute path"),
