@@ -18,7 +18,11 @@ func (c *cli) confirm(ctx context.Context, warning string) (bool, error) {
 	}()
 	select {
 	case line := <-answer:
-		return strings.EqualFold(strings.TrimSpace(line), "y"), nil
+		if !strings.HasSuffix(line, "\n") {
+			fmt.Fprintln(c.out)
+		}
+		word := strings.ToLower(strings.TrimSpace(line))
+		return word == "y" || word == "yes", nil
 	case <-ctx.Done():
 		fmt.Fprintln(c.out)
 		return false, context.Cause(ctx)

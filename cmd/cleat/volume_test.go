@@ -150,7 +150,7 @@ func TestPrune(t *testing.T) {
 		got   []any
 	}{
 		"volume prune":            {"n\n", outcome{Out: volumes}, nil},
-		"volume prune -a":         {"", outcome{Out: allVolumes}, nil},
+		"volume prune -a":         {"", outcome{Out: allVolumes + "\n"}, nil},
 		"container prune":         {"yes\n", outcome{Out: containers}, nil},
 		"volume prune --all":      {"Y\n", outcome{Out: allVolumes + done}, []any{options{All: true}}},
 		"container prune -f":      {"", outcome{Out: done}, []any{engine.PruneFilter{}}},
