@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/cleat-project/cleat/netd"
-	"github.com/cleat-project/cleat/netd/internal/nstest"
+	"github.com/cleat-project/cleat/internal/nstest"
 	"github.com/cleat-project/cleat/netd/link"
 	"github.com/cleat-project/cleat/netd/nft"
 )
