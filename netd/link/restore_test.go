@@ -7,8 +7,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/cleat-project/cleat/netd"
 	"github.com/cleat-project/cleat/internal/nstest"
+	"github.com/cleat-project/cleat/netd"
 	"github.com/cleat-project/cleat/netd/link"
 )
 

@@ -5,8 +5,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cleat-project/cleat/netd"
 	"github.com/cleat-project/cleat/internal/nstest"
+	"github.com/cleat-project/cleat/netd"
 	"github.com/cleat-project/cleat/netd/link"
 	"github.com/cleat-project/cleat/netd/nft"
 )
