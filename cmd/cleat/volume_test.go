@@ -151,7 +151,7 @@ func TestPrune(t *testing.T) {
 	}{
 		"volume prune":            {"n\n", outcome{Out: volumes}, nil},
 		"volume prune -a":         {"", outcome{Out: allVolumes + "\n"}, nil},
-		"container prune":         {"yes\n", outcome{Out: containers}, nil},
+		"container prune":         {"yep\n", outcome{Out: containers}, nil},
 		"volume prune --all":      {"Y\n", outcome{Out: allVolumes + done}, []any{options{All: true}}},
 		"container prune -f":      {"", outcome{Out: done}, []any{engine.PruneFilter{}}},
 		"container prune --force": {"", outcome{Out: done}, []any{engine.PruneFilter{}}},
