@@ -49,6 +49,10 @@ type backend interface {
 	volumeRemover
 	volumePruner
 	containerPruner
+	networkCreator
+	networkLister
+	networkInspector
+	networkRemover
 	Close()
 }
 

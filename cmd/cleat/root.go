@@ -179,6 +179,12 @@ var verbs = []verb{
 		{name: "rm", make: newVolumeRm, also: []string{"remove"}},
 		{name: "update", make: newVolumeUpdate},
 	}},
+	{name: "network", short: "Manage networks", group: groupManagement, members: []verb{
+		{name: "create", make: newNetworkCreate},
+		{name: "inspect", make: newNetworkInspect},
+		{name: "ls", make: newNetworkLs, also: []string{"list"}},
+		{name: "rm", make: newNetworkRm, also: []string{"remove"}},
+	}},
 	{name: "system", short: "Manage cleat", group: groupManagement, members: []verb{{name: "check", make: newCheck}}},
 
 	{name: "attach", make: newAttach},
