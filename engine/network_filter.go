@@ -4,7 +4,6 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 )
 
 // networkFilter returns the test for the filters of a list of networks. The
@@ -31,7 +30,7 @@ func (e *Engine) networkTest(key string, values []string) (func(NetworkInspect) 
 	case "scope":
 		return func(n NetworkInspect) bool { return slices.Contains(values, n.Scope) }, nil
 	case "label":
-		return func(n NetworkInspect) bool { return networkHasLabels(n.Labels, values) }, nil
+		return func(n NetworkInspect) bool { return hasAllLabels(n.Labels, values) }, nil
 	case "id":
 		return matchPatterns(key, values, func(n NetworkInspect) string { return n.ID })
 	case "name":
@@ -120,13 +119,4 @@ func (e *Engine) networksInUse() (map[string]bool, error) {
 		}
 	}
 	return used, nil
-}
-
-// networkHasLabels reports whether labels has every KEY or KEY=VALUE of want.
-func networkHasLabels(labels map[string]string, want []string) bool {
-	return !slices.ContainsFunc(want, func(w string) bool {
-		key, value, withValue := strings.Cut(w, "=")
-		got, ok := labels[key]
-		return !ok || withValue && got != value
-	})
 }

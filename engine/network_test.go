@@ -378,3 +378,22 @@ func TestNetworksMadeAtATimeDoNotOverlap(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
+
+func TestPruneNetworks(t *testing.T) {
+	ownNetns(t)
+	e := newNetworkEngine(t)
+	mustCreate(t, e, NetworkCreateOptions{Name: "free"})
+	mustCreate(t, e, NetworkCreateOptions{Name: "kept", Labels: map[string]string{"keep": ""}})
+	id := mustCreate(t, e, NetworkCreateOptions{Name: "used"})
+	makeContainer(t, e, strings.Repeat("ab", 32), "box", spec.Endpoint{NetworkID: id}) // which does not run
+	if got := networkNames(t, e, nil); got != "bridge free host kept none used" {
+		t.Error(got)
+	}
+	done, err := e.PruneNetworks(t.Context(), PruneFilter{NotLabels: []string{"keep"}})
+	if diff := cmp.Diff([]PrunedKind{{Name: "Networks", Removed: []string{"free"}}}, done.Kinds); diff != "" || err != nil {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	if got := networkNames(t, e, nil); got != "bridge host kept none used" {
+		t.Error(got)
+	}
+}

@@ -51,8 +51,8 @@ type backend interface {
 	containerPruner
 	networkCreator
 	networkLister
-	networkInspector
 	networkRemover
+	networkPruner
 	Close()
 }
 

@@ -16,6 +16,7 @@ import (
 type inspector interface {
 	Inspect(ctx context.Context, ref string, opt engine.InspectOptions) (*engine.ContainerInspect, error)
 	InspectImage(ctx context.Context, ref string) (*engine.ImageInspect, error)
+	NetworkInspect(ctx context.Context, ref string) (*engine.NetworkInspect, error)
 	InspectVolume(ctx context.Context, name string) (*engine.VolumeInspect, error)
 }
 
@@ -43,6 +44,13 @@ var inspectKinds = []inspectKind{
 			return eng.InspectImage(ctx, ref)
 		},
 		completeImages,
+	},
+	{
+		"network", "NETWORK", "networks",
+		func(ctx context.Context, eng inspector, ref string, _ bool) (any, error) {
+			return eng.NetworkInspect(ctx, ref)
+		},
+		completeNetworks,
 	},
 	{
 		"volume", "VOLUME", "volumes",

@@ -54,7 +54,7 @@ func TestInspect(t *testing.T) {
 		"inspect nope":                                     {Out: "[]\n", Err: "cleat: no such object: nope\n", Code: 1},
 		"inspect -f {{.Id}} nope web":                      {Out: "c1\n", Err: "cleat: no such object: nope\n", Code: 1},
 		"inspect -f x broken":                              {Err: "cleat: decode plan: bad\n", Code: 1},
-		"inspect --type pod web":                           {Err: "cleat: \"pod\" is not a valid value for --type: the types are container, image, volume\n", Code: 1},
+		"inspect --type pod web":                           {Err: "cleat: \"pod\" is not a valid value for --type: the types are container, image, network, volume\n", Code: 1},
 		"inspect --type volume web":                        {Out: "[]\n", Err: "cleat: no such volume: web\n", Code: 1},
 		"inspect -f {{.Name}} Data vol":                    {Out: "Data\nvol\n"},
 		"volume inspect -f {{.Driver}} vol img":            {Out: "local\n", Err: "cleat: no such volume: img\n", Code: 1},
@@ -72,6 +72,13 @@ func TestInspect(t *testing.T) {
 	if got := try(t, catalog{}, "inspect", "web"); !strings.HasPrefix(got.Out, "[\n    {\n        \"Id\": \"c1\",\n") || got.Code != 0 {
 		t.Errorf("%+v", got)
 	}
+}
+
+func (catalog) NetworkInspect(_ context.Context, ref string) (*engine.NetworkInspect, error) {
+	if ref == "net" {
+		return &engine.NetworkInspect{ID: "n1"}, nil
+	}
+	return nil, classError{"network " + ref + " not found", spec.ErrNotFound}
 }
 
 func (catalog) InspectVolume(_ context.Context, name string) (*engine.VolumeInspect, error) {

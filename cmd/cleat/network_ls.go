@@ -2,7 +2,7 @@ package main
 
 import (
 	"context"
-	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -21,7 +21,7 @@ type networkLister interface {
 type networkLsFlags struct {
 	quiet, noTrunc bool
 	format         string
-	filters        []string
+	filter         listFilter
 }
 
 func newNetworkLs(c *cli) *cobra.Command {
@@ -32,44 +32,26 @@ func newNetworkLs(c *cli) *cobra.Command {
 		Args:        exactly(0), ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	fs := cmd.Flags()
-	fs.StringArrayVarP(&f.filters, "filter", "f", nil, `Provide filter values (e.g. "driver=bridge")`)
-	asList(fs.Lookup("filter"))
+	f.filter = defineFilter(fs, "f", `Provide filter values (e.g. "driver=bridge")`)
 	fs.StringVar(&f.format, "format", "", formatUsage)
 	fs.BoolVar(&f.noTrunc, "no-trunc", false, "Do not truncate the output")
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "Only display network IDs")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		filters, err := networkFilters(f.filters)
-		if err != nil {
-			return err
-		}
 		eng, err := c.engine()
 		if err != nil {
 			return err
 		}
-		return c.networks(cmd.Context(), eng, f, filters)
+		return c.networks(cmd.Context(), eng, f)
 	}
 	return cmd
 }
 
-// networkFilters splits KEY=VALUE pairs.
-func networkFilters(pairs []string) (map[string][]string, error) {
-	filters := map[string][]string{}
-	for _, pair := range pairs {
-		key, value, ok := strings.Cut(pair, "=")
-		if !ok {
-			return nil, fmt.Errorf("invalid argument %q for \"-f, --filter\" flag: invalid filter '%s': it has the form KEY=VALUE", pair, pair)
-		}
-		key = strings.ToLower(strings.TrimSpace(key))
-		filters[key] = append(filters[key], strings.TrimSpace(value))
-	}
-	return filters, nil
-}
-
-func (c *cli) networks(ctx context.Context, eng networkLister, f *networkLsFlags, filters map[string][]string) error {
-	all, err := eng.Networks(ctx, filters)
+func (c *cli) networks(ctx context.Context, eng networkLister, f *networkLsFlags) error {
+	all, err := eng.Networks(ctx, f.filter)
 	if err != nil {
 		return err
 	}
+	slices.SortFunc(all, func(a, b engine.NetworkInspect) int { return natural(a.Name, b.Name) })
 	rows := make([]networkRow, 0, len(all))
 	for _, n := range all {
 		rows = append(rows, newNetworkRow(n, f.noTrunc))

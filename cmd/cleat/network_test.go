@@ -20,6 +20,7 @@ type exchange struct {
 	created engine.NetworkCreateOptions
 	filters map[string][]string
 	removed []string
+	pruned  *engine.PruneFilter
 }
 
 func (x *exchange) NetworkCreate(_ context.Context, opt engine.NetworkCreateOptions) (string, []string, error) {
@@ -60,6 +61,36 @@ func (x *exchange) NetworkRemove(_ context.Context, ref string) error {
 	}
 	x.removed = append(x.removed, ref)
 	return nil
+}
+
+func (x *exchange) PruneNetworks(_ context.Context, f engine.PruneFilter) (engine.Pruned, error) {
+	x.pruned = &f
+	if len(f.Labels) > 0 {
+		return engine.Pruned{Kinds: []engine.PrunedKind{{Name: "Networks"}}}, nil
+	}
+	return engine.Pruned{Kinds: []engine.PrunedKind{{Name: "Networks", Removed: []string{"a", "b"}}}}, errors.New("network c: bad luck")
+}
+
+func TestNetworkPrune(t *testing.T) {
+	t.Parallel()
+	const question = "WARNING! This will remove all custom networks not used by at least one container.\n"
+	const sure = "Are you sure you want to continue? [y/N] "
+	done := outcome{Out: "Deleted Networks:\na\nb\n\n", Err: "cleat: network c: bad luck\n", Code: 1}
+	want(t, try(t, &exchange{}, "network", "prune", "-f"), done)
+	want(t, tryWith(t, &exchange{}, "y\n", "network", "prune"), outcome{question + sure + done.Out, done.Err, 1})
+	x := &exchange{}
+	want(t, tryWith(t, x, "n\n", "network", "prune", "--filter", "label!=a", "--filter", "label=b"),
+		outcome{Out: question + "\n  Items to be pruned will be filtered with:\n  - label!=a\n  - label=b\n\n" + sure})
+	if x.pruned != nil {
+		t.Error("pruned without consent")
+	}
+	want(t, try(t, x, "network", "prune", "-f", "--filter", "label!=a", "--filter", "label=b"), outcome{})
+	if diff := cmp.Diff(&engine.PruneFilter{Labels: []string{"b"}, NotLabels: []string{"a"}}, x.pruned); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if got := try(t, &exchange{}, "network", "prune", "-f", "--filter", "driver=bridge"); got.Code != 1 || !strings.HasPrefix(got.Err, "cleat: invalid filter 'driver'") {
+		t.Errorf("%+v", got)
+	}
 }
 
 func TestNetworkCreate(t *testing.T) {
@@ -151,7 +182,7 @@ func TestNetworkLs(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	want(t, try(t, x, "network", "ls", "-f", "bad=1"), outcome{Err: "cleat: invalid filter 'bad'\n", Code: 1})
-	if got := try(t, x, "network", "ls", "-f", "bad"); got.Code != 1 || !strings.Contains(got.Err, "KEY=VALUE") {
+	if got := try(t, x, "network", "ls", "-f", "bad"); got.Code != exitOwn || !strings.Contains(got.Err, "bad format of filter") {
 		t.Errorf("%+v", got)
 	}
 }

@@ -181,8 +181,9 @@ var verbs = []verb{
 	}},
 	{name: "network", short: "Manage networks", group: groupManagement, members: []verb{
 		{name: "create", make: newNetworkCreate},
-		{name: "inspect", make: newNetworkInspect},
+		{name: "inspect", make: newInspectNetwork},
 		{name: "ls", make: newNetworkLs, also: []string{"list"}},
+		{name: "prune", make: newNetworkPrune},
 		{name: "rm", make: newNetworkRm, also: []string{"remove"}},
 	}},
 	{name: "system", short: "Manage cleat", group: groupManagement, members: []verb{{name: "check", make: newCheck}}},
