@@ -101,3 +101,143 @@ func (s netSite) table(t testing.TB) string {
 	t.Fatal("no table of cleat's")
 	return ""
 }
+
+// TestPublish shows who reaches a published port, and who does not.
+func TestPublish(t *testing.T) {
+	s := newNetSite(t)
+	s.serve(t, "web", "-p", "8080:80", "-p", "8080:80/udp", "-p", "127.0.0.1:8081:80", "-p", "[::1]:8081:80", "-p", hostLAN4+":8082:80")
+	s.serve(t, "other")
+	web4 := s.address(t, "web", "bridge", false)
+	gw4, gw6 := s.gateway(t, "bridge", 0), s.gateway(t, "bridge", 1)
+	lan, host := from(t, s.lan), from(t, s.host)
+	for _, network := range []string{"tcp", "udp"} {
+		t.Run(network, func(t *testing.T) {
+			lan.hears(t, network, hostLAN4+":8080", "web "+peerLAN4) // the client's own address
+			lan.hears(t, network, "["+hostLAN6+"]:8080", "web "+peerLAN6)
+			host.hears(t, network, hostLAN4+":8080", "web "+hostLAN4)
+			host.hears(t, network, "127.0.0.1:8080", "web "+gw4)
+			host.hears(t, network, "[::1]:8080", "web "+gw6)
+			s.in("other").hears(t, network, hostLAN4+":8080", "web "+gw4) // hairpin
+			s.in("web").hears(t, network, hostLAN4+":8080", "web "+gw4)
+			s.in("other").hears(t, network, net.JoinHostPort(gw6, "8080"), "web "+gw6)
+		})
+	}
+	t.Run("on one address", func(t *testing.T) {
+		host.hears(t, "tcp", "127.0.0.1:8081", "web "+gw4)
+		host.hears(t, "tcp", "[::1]:8081", "web "+gw6)
+		lan.hears(t, "tcp", hostLAN4+":8082", "web "+peerLAN4)
+		host.hearsNothing(t, "tcp", "127.0.0.1:8082")
+		lan.hearsNothing(t, "tcp", "["+hostLAN6+"]:8082")
+	})
+	t.Run("loopback stays closed", func(t *testing.T) { // CVE-2020-8558 and its kind
+		lan.hearsNothing(t, "tcp", hostLAN4+":8081")
+		lan.hearsNothing(t, "tcp", "["+hostLAN6+"]:8081")
+		s.in("other").hearsNothing(t, "tcp", gw4+":8081")
+		s.lan.Run("ip", "addr", "del", "127.0.0.1/8", "dev", "lo")
+		s.lan.Run("ip", "route", "add", "127.0.0.1/32", "via", hostLAN4, "dev", "host", "onlink")
+		s.lan.SetSysctl("ipv4/conf/all/route_localnet", "1")
+		lan.hearsNothing(t, "tcp", "127.0.0.1:8081")
+		s.lan.Run("ip", "route", "add", subnet(t, web4), "via", hostLAN4)
+		lan.hearsNothing(t, "tcp", net.JoinHostPort(web4, "80"))
+	})
+	t.Run("listed", func(t *testing.T) {
+		sockets := s.systemctl(t, "list-sockets", "--no-legend")
+		for _, want := range []string{"0.0.0.0:8080", "[::]:8080", "127.0.0.1:8081", "[::1]:8081", hostLAN4 + ":8082"} {
+			if !strings.Contains(sockets, want) {
+				t.Errorf("no %s in\n%s", want, sockets)
+			}
+		}
+		if got := s.must(t, "port", "web", "80/udp"); got != "0.0.0.0:8080\n[::]:8080" {
+			t.Errorf("port: %q", got)
+		}
+		if got := s.must(t, "ps", "--filter", "name=web", "--format", "{{.Ports}}"); !strings.Contains(got, "0.0.0.0:8080->80/tcp") {
+			t.Errorf("ps: %q", got)
+		}
+	})
+	s.must(t, "rm", "-f", "web", "other")
+	s.empty(t)
+}
+
+// TestPortsAreReserved shows what happens to those who want a port that is taken.
+func TestPortsAreReserved(t *testing.T) {
+	s := newNetSite(t)
+	s.serve(t, "holder", "--restart=always", "-p", "8080:80")
+	t.Run("by a container", func(t *testing.T) {
+		for _, p := range []string{"8080:80", "127.0.0.1:8080:80", "8079-8081:80-82"} {
+			r := s.try("run", "-d", "--rm", "--name", "late", "-p", p, "peer")
+			if want := `port 8080/tcp on 0.0.0.0 is already allocated (by container "holder")`; r.code != 125 || !strings.Contains(r.stderr, "already allocated (by container \"holder\")") {
+				t.Errorf("-p %s: %v, want %s", p, r, want)
+			}
+			plain(t, r.stderr)
+		}
+		if r := s.try("inspect", "late"); r.code == 0 {
+			t.Error("a container with --rm is left that could not be started")
+		}
+		s.must(t, "run", "--rm", "--name", "udp", "-p", "8080:80/udp", "busybox", "true")
+	})
+	t.Run("by another program", func(t *testing.T) {
+		s.host.Echo("tcp4", "127.0.0.1:9000")
+		s.must(t, "create", "--name", "late", "-p", "9000:80", "peer")
+		r := s.try("start", "late")
+		if r.code != 1 || !strings.Contains(r.stderr, "port 9000/tcp on 0.0.0.0 is already allocated") {
+			t.Errorf("start: %v", r)
+		}
+		s.must(t, "rm", "late")
+	})
+	t.Run("for a program of the host", func(t *testing.T) {
+		if out, err := s.host.Try("nc", "-h"); err != nil && out == "" {
+			t.Log("no nc") // it is only a second opinion
+		}
+		r := s.try("host", "shell", "systemd-socket-activate", "-l", "0.0.0.0:8080", "/bin/true")
+		if r.code == 0 {
+			t.Error("another program could have the port")
+		}
+	})
+	t.Run("again at once", func(t *testing.T) {
+		for i := range 10 {
+			if r := s.try("run", "--rm", "-p", "8090:80", "busybox", "true"); r.code != 0 {
+				t.Fatalf("run %d: %v", i, r)
+			}
+		}
+		for i := range 5 {
+			s.must(t, "run", "-d", "--name", "again", "-p", "8091:80", "peer")
+			s.must(t, "rm", "-f", "again")
+			if i == 0 {
+				s.must(t, "run", "--rm", "-p", "8091:80", "busybox", "true")
+			}
+		}
+	})
+	t.Run("over a crash restart", func(t *testing.T) {
+		pid := s.inspect(t, "holder", "{{.State.Pid}}")
+		s.must(t, "host", "shell", "kill", "-9", pid)
+		if r := s.try("run", "--rm", "-p", "8080:80", "busybox", "true"); r.code != 125 {
+			t.Errorf("the port was free during a restart: %v", r)
+		}
+		until(t, "the restart", func() bool { return s.inspect(t, "holder", "{{.State.Running}} {{.RestartCount}}") == "true 1" })
+		until(t, "an answer", func() bool { _, err := from(t, s.lan)("tcp", hostLAN4+":8080"); return err == nil })
+	})
+	t.Run("chosen", func(t *testing.T) {
+		s.serve(t, "any", "-P", "-p", "20000-20010:81")
+		s.serve(t, "next", "-p", "20000-20010:81")
+		port := s.must(t, "port", "any", "80/tcp")
+		_, p, _ := net.SplitHostPort(strings.Split(port, "\n")[0])
+		from(t, s.lan).hears(t, "tcp", net.JoinHostPort(hostLAN4, p), "any "+peerLAN4)
+		if a, b := s.must(t, "port", "any", "81"), s.must(t, "port", "next", "81"); a == b || !strings.HasPrefix(b, "0.0.0.0:200") {
+			t.Errorf("ports %s and %s", a, b)
+		}
+	})
+	t.Run("bad", func(t *testing.T) {
+		for p, want := range map[string]string{
+			"70000:80": "70000", "80:0": "0 is not a port", "1-3:4-5": "2 ports in the container, but 3 on the host", "80/icmp": "icmp",
+			"192.0.2.1:80:80": "192.0.2.1 is not an address of this host", "[fe80::1%eth0]:80:80": "fe80::1",
+		} {
+			r := s.try("run", "--rm", "-p", p, "busybox", "true")
+			if r.code != 125 || !strings.Contains(r.stderr, want) {
+				t.Errorf("-p %s: %v, want %q", p, r, want)
+			}
+			plain(t, r.stderr)
+		}
+	})
+	s.must(t, "rm", "-f", "holder", "any", "next")
+	s.empty(t)
+}
