@@ -198,10 +198,9 @@ func (e *Engine) wiring(c spec.Container) (netd.Wiring, error) {
 	if err != nil {
 		return netd.Wiring{}, err
 	}
-	w := netd.Wiring{Table: e.table(), Hostname: hostsName(c), Names: dnsNames(c)}
+	w := netd.Wiring{Table: e.table(), Hostname: hostsName(c), Names: dnsNames(c), Resolver: asksForNames(c)}
 	for _, ep := range c.Network.Endpoints {
 		w.Connections = append(w.Connections, connectionOf(ep, gateway != nil && gateway.ID == ep.NetworkID))
-		w.Resolver = w.Resolver || ep.Network != netd.DefaultName
 	}
 	if gateway != nil {
 		if w.Ports, err = e.published(c, *gateway); err != nil {
@@ -216,6 +215,12 @@ func (e *Engine) wiring(c spec.Container) (netd.Wiring, error) {
 		w.DNS = append(w.DNS, addr)
 	}
 	return w, nil
+}
+
+// asksForNames reports whether c is on a network where names of containers are
+// looked up: any but the default one, as in Docker.
+func asksForNames(c spec.Container) bool {
+	return slices.ContainsFunc(c.Network.Endpoints, func(ep spec.Endpoint) bool { return ep.Network != netd.DefaultName })
 }
 
 func connectionOf(ep spec.Endpoint, defaultRoute bool) netd.Connection {

@@ -150,6 +150,7 @@ func (e *Engine) containerUnits(ctx context.Context, c spec.Container, ports []s
 		Mounts:         mounts,
 		Devices:        deviceRules(c.Devices, nodes),
 		Socket:         socket != nil,
+		Names:          asksForNames(c),
 	})
 	if err != nil || socket == nil {
 		return []unitgen.Unit{service}, err

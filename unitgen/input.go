@@ -19,6 +19,9 @@ type ServiceInput struct {
 	// Mounts are the mount units of volumes, which are up while the container is.
 	Mounts []string
 
+	// Names says that the container asks cleat-netd for names.
+	Names bool
+
 	// Devices are allowed in addition to the nodes named by spec.Device.Host,
 	// for example the content of a directory that was given there.
 	Devices []DeviceAllow

@@ -18,6 +18,7 @@ const (
 	DefaultSlice  = "cleat.slice"
 	DefaultTarget = "multi-user.target"
 	StdioSocket   = "cleat-stdiod.socket"
+	NamesSocket   = "cleat-netd.socket"
 )
 
 // minSystemd is the first version with all properties used here, AllowedCPUs=
