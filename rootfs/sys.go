@@ -5,23 +5,15 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/cleat-project/cleat/rootfs/internal/sys"
 	"golang.org/x/sys/unix"
 )
 
-// maxRetries bounds what is tried again because others interfere: openat2(2),
-// which answers EAGAIN when a rename anywhere on the machine coincides with the
-// resolution of "..", and the removal of a directory that fills up again.
-const maxRetries = 128
+// maxRetries and openat2 are shared with the packages below this one.
+const maxRetries = sys.MaxRetries
 
-// openat2 is openat2(2), repeated where the kernel asks for it.
-func openat2(dirfd int, name string, how *unix.OpenHow) (fd int, err error) {
-	for range maxRetries {
-		fd, err = unix.Openat2(dirfd, name, how)
-		if !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.EAGAIN) {
-			return fd, err
-		}
-	}
-	return fd, err
+func openat2(dirfd int, name string, how *unix.OpenHow) (int, error) {
+	return sys.Openat2(dirfd, name, how)
 }
 
 // openDirAt opens the directory name in dirfd for reading. It fails with ELOOP
@@ -52,7 +44,7 @@ func openDir(path string) (int, error) {
 func closeFd(fd int) { _ = unix.Close(fd) }
 
 // procFd is a path that leads to the open file fd whatever its own path is.
-func procFd(fd int) string { return fmt.Sprintf("/proc/self/fd/%d", fd) }
+func procFd(fd int) string { return sys.ProcFd(fd) }
 
 // KeepXattr reports whether the extended attribute called name may be carried
 // from an image into a layer or a volume. Refused are the marks that overlayfs

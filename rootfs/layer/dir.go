@@ -7,6 +7,7 @@ import (
 	"sort"
 	"strings"
 
+	"github.com/cleat-project/cleat/rootfs/internal/sys"
 	"golang.org/x/sys/unix"
 )
 
@@ -21,21 +22,6 @@ type openDir struct {
 	times [2]unix.Timespec
 }
 
-// maxRetries bounds the retries of openat2(2), which answers EAGAIN when a
-// rename anywhere on the machine coincides with the resolution of "..".
-const maxRetries = 128
-
-// openat2 is openat2(2), repeated where the kernel asks for it.
-func openat2(dirfd int, name string, how *unix.OpenHow) (fd int, err error) {
-	for range maxRetries {
-		fd, err = unix.Openat2(dirfd, name, how)
-		if !errors.Is(err, unix.EINTR) && !errors.Is(err, unix.EAGAIN) {
-			return fd, err
-		}
-	}
-	return fd, err
-}
-
 // resolve opens the directory p of the layer.
 //
 // A parent that is a symbolic link made by this same layer ("lib" to "usr/lib")
@@ -46,10 +32,10 @@ func (u *unpacker) resolve(p string) (int, error) {
 		Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_XDEV,
 	}
-	fd, err := openat2(u.root, p, &how)
+	fd, err := sys.Openat2(u.root, p, &how)
 	if errors.Is(err, unix.ELOOP) {
 		how.Resolve = unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS | unix.RESOLVE_NO_XDEV
-		fd, err = openat2(u.root, p, &how)
+		fd, err = sys.Openat2(u.root, p, &how)
 	}
 	return fd, err
 }
@@ -190,7 +176,7 @@ func makeDirAt(dirfd int, name string) error {
 
 // openNewDir opens a directory by the last element of its path.
 func openNewDir(dirfd int, name string) (int, error) {
-	return openat2(dirfd, name, &unix.OpenHow{
+	return sys.Openat2(dirfd, name, &unix.OpenHow{
 		Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_XDEV,
 	})

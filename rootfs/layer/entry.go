@@ -8,6 +8,7 @@ import (
 	"io"
 
 	"github.com/cleat-project/cleat/rootfs"
+	"github.com/cleat-project/cleat/rootfs/internal/tarmeta"
 	"golang.org/x/sys/unix"
 )
 
@@ -104,7 +105,7 @@ func (u *unpacker) file(ctx context.Context, name string, hdr *tar.Header, m *me
 	fd := -1
 	err := u.replace(name, func() (err error) {
 		fd, err = unix.Openat(u.parent.fd, name,
-			unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, m.mode&0o777)
+			unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, m.Mode&0o777)
 		return err
 	})
 	if err != nil {
@@ -208,10 +209,10 @@ func (u *unpacker) hardLink(full, name, target string) error {
 func (u *unpacker) special(name string, hdr *tar.Header, m *metadata) error {
 	mode, dev := uint32(unix.S_IFIFO), uint64(0)
 	if hdr.Typeflag != tar.TypeFifo {
-		if hdr.Devmajor < 0 || hdr.Devmajor > 0xfff || hdr.Devminor < 0 || hdr.Devminor > 0xfffff {
-			return fmt.Errorf("device %d:%d: %w", hdr.Devmajor, hdr.Devminor, ErrInvalid)
+		var err error
+		if dev, err = tarmeta.Device(hdr); err != nil {
+			return fmt.Errorf("%w: %w", err, ErrInvalid)
 		}
-		dev = unix.Mkdev(uint32(hdr.Devmajor), uint32(hdr.Devminor))
 		mode = unix.S_IFBLK
 		if hdr.Typeflag == tar.TypeChar {
 			mode = unix.S_IFCHR

@@ -20,6 +20,7 @@ import (
 	"io"
 	"sync"
 
+	"github.com/cleat-project/cleat/rootfs/internal/tarmeta"
 	"golang.org/x/sys/unix"
 )
 
@@ -220,12 +221,7 @@ func readError(what string, err error) error {
 }
 
 // shorten keeps a hostile name from filling the screen.
-func shorten(name string) string {
-	if len(name) <= 300 {
-		return name
-	}
-	return name[:300] + "…"
-}
+func shorten(name string) string { return tarmeta.Shorten(name) }
 
 // closeFd closes a descriptor whose content a crash may lose: a layer is used
 // only after its owner has synced and renamed the whole of it.

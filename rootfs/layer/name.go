@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"path"
 	"strings"
+
+	"github.com/cleat-project/cleat/rootfs/internal/tarmeta"
 )
 
 const (
@@ -12,42 +14,11 @@ const (
 	opaqueName     = ".wh..wh..opq" // deletes all that the lower layers have in its directory
 )
 
-// The limits of names. The kernel's are 4096 and 255 bytes; no image comes near
-// to maxDepth, and each level costs a lookup for every entry below it.
-const (
-	maxName  = 4095
-	maxPart  = 255
-	maxDepth = 512
-)
-
-// cleanName makes the name of an entry, or the target of a hard link, relative
-// to the layer's directory: "." is the directory itself. An absolute name is
-// taken from there, as by dockerd, and one that leads above it is refused.
+// cleanName is tarmeta.CleanName of an entry of a layer.
 func cleanName(name string) (string, error) {
-	if name == "" {
-		return "", fmt.Errorf("empty name: %w", ErrInvalid)
-	}
-	if len(name) > maxName {
-		return "", fmt.Errorf("name of %d bytes: %w", len(name), ErrInvalid)
-	}
-	if strings.ContainsRune(name, 0) {
-		return "", fmt.Errorf("NUL in name: %w", ErrInvalid)
-	}
-	clean := strings.TrimLeft(path.Clean(name), "/")
-	if clean == "" {
-		return ".", nil
-	}
-	if clean == ".." || strings.HasPrefix(clean, "../") {
-		return "", fmt.Errorf("name leads out of the layer: %w", ErrInvalid)
-	}
-	depth := 0
-	for part := range strings.SplitSeq(clean, "/") {
-		if depth++; depth > maxDepth {
-			return "", fmt.Errorf("more than %d levels deep: %w", maxDepth, ErrInvalid)
-		}
-		if len(part) > maxPart {
-			return "", fmt.Errorf("part of %d bytes in name: %w", len(part), ErrInvalid)
-		}
+	clean, err := tarmeta.CleanName(name)
+	if err != nil {
+		return "", fmt.Errorf("%w: %w", err, ErrInvalid)
 	}
 	return clean, nil
 }
