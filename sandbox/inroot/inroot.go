@@ -40,6 +40,9 @@ func Open(path string) (Root, error) {
 	return Root{fd}, nil
 }
 
+// At returns the directory fd, which becomes the Root's, as a Root.
+func At(fd int) Root { return Root{fd} }
+
 // Fd returns the descriptor (O_PATH) of the directory. It stays the Root's.
 func (r Root) Fd() int { return r.fd }
 
