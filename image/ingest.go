@@ -273,7 +273,7 @@ func (in *Ingest) prepare(add Addition) (entry, error) {
 func (in *Ingest) toShow(m Manifest, data []byte, p Platform) (Descriptor, error) {
 	if m.MediaType == MediaTypeDockerManifest {
 		var err error
-		if data, err = json.Marshal(m.toOCI()); err != nil {
+		if data, err = json.Marshal(m.OCI()); err != nil {
 			return Descriptor{}, err
 		}
 		if _, err := in.PutBlob(data); err != nil {

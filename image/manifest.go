@@ -101,8 +101,8 @@ func parseManifest(data []byte, mediaType string) (Manifest, error) {
 	return m, m.check()
 }
 
-// toOCI returns a Docker manifest in the words of OCI. Blobs are the same.
-func (m Manifest) toOCI() Manifest {
+// OCI returns a Docker manifest in the words of OCI. Blobs are the same.
+func (m Manifest) OCI() Manifest {
 	m.MediaType, m.Config.MediaType = MediaTypeOCIManifest, MediaTypeOCIConfig
 	layers := slices.Clone(m.Layers)
 	for i, l := range layers {

@@ -48,17 +48,17 @@ func Import(ctx context.Context, store *image.Store, r io.Reader, opt ImportOpti
 	if err != nil {
 		return image.Image{}, err
 	}
-	return add(ctx, in, config, blob, opt.Reference)
+	return add(ctx, in, config, []image.Descriptor{blob}, opt.Reference)
 }
 
-// add writes the manifest of a one-layer image and commits it.
-func add(ctx context.Context, in *image.Ingest, config []byte, blob image.Descriptor, ref image.Reference) (image.Image, error) {
+// add writes the manifest of an image and commits it.
+func add(ctx context.Context, in *image.Ingest, config []byte, layers []image.Descriptor, ref image.Reference) (image.Image, error) {
 	id, err := in.PutBlob(config)
 	if err != nil {
 		return image.Image{}, err
 	}
 	manifest, err := json.Marshal(image.Manifest{
-		SchemaVersion: 2, MediaType: image.MediaTypeOCIManifest, Layers: []image.Descriptor{blob},
+		SchemaVersion: 2, MediaType: image.MediaTypeOCIManifest, Layers: layers,
 		Config: image.Descriptor{MediaType: image.MediaTypeOCIConfig, Digest: id, Size: int64(len(config))},
 	})
 	if err != nil {
