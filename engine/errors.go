@@ -29,3 +29,16 @@ func invalid(format string, args ...any) error {
 }
 
 func isNotFound(err error) bool { return errors.Is(err, spec.ErrNotFound) }
+
+// worded is an error of a class that its text does not name, because the text
+// says it already.
+type worded struct {
+	text  string
+	class error
+}
+
+// Error implements error.
+func (e worded) Error() string { return e.text }
+
+// Unwrap returns the class.
+func (e worded) Unwrap() error { return e.class }

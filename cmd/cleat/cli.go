@@ -41,6 +41,10 @@ type backend interface {
 	loader
 	saver
 	importer
+	copier
+	differ
+	exporter
+	committer
 	historian
 	loginer
 	checker

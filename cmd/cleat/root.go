@@ -141,8 +141,12 @@ var verbs = []verb{
 
 	{name: "container", short: "Manage containers", group: groupManagement, members: []verb{
 		{name: "attach", make: newAttach},
+		{name: "commit", make: newCommit},
+		{name: "cp", make: newCp},
 		{name: "create", make: newCreate},
+		{name: "diff", make: newDiff},
 		{name: "exec", make: newExec},
+		{name: "export", make: newExport},
 		{name: "inspect", make: newInspectContainer},
 		{name: "kill", make: newKill},
 		{name: "logs", make: newLogs},
@@ -189,7 +193,11 @@ var verbs = []verb{
 	{name: "system", short: "Manage cleat", group: groupManagement, members: []verb{{name: "check", make: newCheck}}},
 
 	{name: "attach", make: newAttach},
+	{name: "commit", make: newCommit},
+	{name: "cp", make: newCp},
 	{name: "create", make: newCreate},
+	{name: "diff", make: newDiff},
+	{name: "export", make: newExport},
 	{name: "history", make: newHistory},
 	{name: "import", make: newImport},
 	{name: "inspect", make: newInspect},
