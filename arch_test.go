@@ -33,7 +33,7 @@ var allowed = map[string][]string{
 	"host":             {"supervisor", "packaging"},
 	"engine":           {"state", "journal", "rootfs", "image", "sandbox", "netd", "unitgen", "supervisor", "host", "packaging"},
 	"cmd/cleat":        {"engine", "host", "journal/stdio", "image"},
-	"cmd/cleat-init":   {"sandbox", "rootfs", "state", "journal/stdio", "netd"},
+	"cmd/cleat-init":   {"sandbox", "rootfs", "state", "journal/stdio", "journal/event", "netd"},
 	"cmd/cleat-stdiod": {"journal"},
 	"tests":            {},
 	"examples":         {},

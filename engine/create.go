@@ -80,6 +80,7 @@ func (e *Engine) Create(ctx context.Context, opt CreateOptions) (_ Container, er
 		return Container{}, err
 	}
 	e.warnLimits(c.Limits)
+	e.tellContainer(c, "create")
 	return Container{Container: c, Status: StatusCreated}, nil
 }
 
@@ -299,6 +300,7 @@ func (e *Engine) prepareVolume(ctx context.Context, id string, m *spec.Mount, u 
 		return err
 	}
 	if made {
+		e.tellVolume("create", m.Source)
 		u.Push("remove volume "+m.Source, func(ctx context.Context) error {
 			_, err := e.state.RemoveUnusedVolumes(ctx, []string{v.Name}, nil)
 			return err

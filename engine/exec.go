@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/cleat-project/cleat/sandbox"
@@ -21,6 +23,7 @@ type Exec struct {
 
 	proc  *sandbox.Process
 	files []*os.File // our ends, closed with the Exec
+	ended func(code int)
 }
 
 // Exec starts a command in a running container, with the sandbox of its main
@@ -57,6 +60,8 @@ func (e *Engine) Exec(ctx context.Context, ref string, opt ExecOptions) (_ *Exec
 			x.Close()
 		}
 	}()
+	tell := e.execTeller(c, opt.Argv)
+	tell("exec_create")
 	x.proc, err = sandbox.Exec(ctx, sandbox.ExecRequest{
 		PID: live.PID, Unit: c.UnitName(), Dir: e.state.Dir(c.ID), Helper: filepath.Join(e.opt.Libexec, initProgram),
 		Argv: opt.Argv, Env: opt.Env, WorkDir: opt.Dir, User: opt.User, Privileged: opt.Privileged,
@@ -66,6 +71,8 @@ func (e *Engine) Exec(ctx context.Context, ref string, opt ExecOptions) (_ *Exec
 	if err != nil {
 		return nil, explainExec(c, err)
 	}
+	tell("exec_start")
+	x.ended = func(code int) { tell("exec_die", "exitCode", strconv.Itoa(code)) }
 	if opt.TTY {
 		x.Stdout = x.proc.Master
 		x.files = append(x.files, x.proc.Master)
@@ -82,6 +89,18 @@ func explainExec(c spec.Container, err error) error {
 		return &StartError{Name: c.Name, Code: code, Message: cmd.Error()}
 	}
 	return fmt.Errorf("exec in %q: %w", c.Name, err)
+}
+
+// execTeller returns what writes the events of one command. Docker's have the
+// command in the name of the action, but for the last.
+func (e *Engine) execTeller(c spec.Container, argv []string) func(action string, more ...string) {
+	id := newID()
+	return func(action string, more ...string) {
+		if action != "exec_die" {
+			action += ": " + argv[0] + " " + strings.Join(argv[1:], " ")
+		}
+		e.tellContainer(c, action, append(more, "execID", id)...)
+	}
 }
 
 // execStreams makes the pipes of a command without a terminal: our ends in the
@@ -128,7 +147,14 @@ func execStreams(opt ExecOptions) (x *Exec, stdio [3]*os.File, err error) {
 }
 
 // Wait returns the command's exit code, 128+n if signal n ended it.
-func (x *Exec) Wait(ctx context.Context) (int, error) { return x.proc.Wait(ctx) }
+func (x *Exec) Wait(ctx context.Context) (int, error) {
+	code, err := x.proc.Wait(ctx)
+	if err == nil && x.ended != nil {
+		x.ended(code)
+		x.ended = nil
+	}
+	return code, err
+}
 
 // Signal sends signal number sig to the command.
 func (x *Exec) Signal(sig int) error { return x.proc.Signal(syscall.Signal(sig)) }

@@ -86,6 +86,9 @@ func (e *Engine) Pull(ctx context.Context, ref string, opt PullOptions) (Image, 
 	pulled, err := client.Pull(ctx, e.images, r, registry.PullOptions{
 		Unpack: unpack, Progress: opt.Progress, Platform: p, Downloads: e.config.Pull.Downloads,
 	})
+	if err == nil {
+		e.tellImage("pull", pulled.Image, r.Familiar())
+	}
 	return pulled.Image, err
 }
 
@@ -120,7 +123,11 @@ func (e *Engine) Load(ctx context.Context, r io.Reader, opt LoadOptions) ([]Load
 	if err != nil {
 		return nil, err
 	}
-	return archive.Load(ctx, e.images, r, archive.LoadOptions{Unpack: unpack, Progress: opt.Progress, Platform: p})
+	loaded, err := archive.Load(ctx, e.images, r, archive.LoadOptions{Unpack: unpack, Progress: opt.Progress, Platform: p})
+	for _, l := range loaded {
+		e.tellImage("load", l.Image, string(l.Image.ID))
+	}
+	return loaded, err
 }
 
 // Import makes an image of a root file system's tar.
@@ -135,9 +142,13 @@ func (e *Engine) Import(ctx context.Context, r io.Reader, opt ImportOptions) (Im
 			return Image{}, err
 		}
 	}
-	return archive.Import(ctx, e.images, r, archive.ImportOptions{
+	img, err := archive.Import(ctx, e.images, r, archive.ImportOptions{
 		Unpack: unpack, Reference: ref, Changes: opt.Changes, Message: opt.Message, Platform: p,
 	})
+	if err == nil {
+		e.tellImage("import", img, string(img.ID))
+	}
+	return img, err
 }
 
 // imagesInUse tells the image store what containers stand on.
@@ -201,12 +212,23 @@ func (e *Engine) Tag(ctx context.Context, source, target string) error {
 	if err != nil {
 		return err
 	}
-	return e.images.Tag(ctx, source, ref)
+	if err := e.images.Tag(ctx, source, ref); err != nil {
+		return err
+	}
+	if img, err := e.images.Get(target); err == nil { // not removed again meanwhile
+		e.tellImage("tag", img, ref.Familiar())
+	}
+	return nil
 }
 
 // RemoveImage takes a name from an image and deletes it with its last one.
 func (e *Engine) RemoveImage(ctx context.Context, ref string, opt RemoveImageOptions) ([]RemovedImage, error) {
-	return e.images.Remove(ctx, ref, opt)
+	img, findErr := e.images.Get(ref)
+	done, err := e.images.Remove(ctx, ref, opt)
+	if findErr == nil {
+		e.tellRemoved(img, done)
+	}
+	return done, err
 }
 
 // layerDir returns the directory of the unpacked layer with the given diff id.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -266,6 +267,7 @@ func (e *Engine) Stop(ctx context.Context, ref string, opt StopOptions) error {
 			return fmt.Errorf("stop %q: release its ports: %w", c.Name, err)
 		}
 	}
+	e.tellContainer(c, "stop")
 	if c.Restart.Mode == spec.RestartUnlessStopped {
 		return conn.Disable(ctx, unit) // a manual stop lasts over a reboot
 	}
@@ -284,9 +286,10 @@ func (e *Engine) end(ctx context.Context, conn *supervisor.Conn, c spec.Containe
 	}
 	askedGrace := opt.Grace != nil || c.StopTimeout != nil
 	if !askedGrace && !hasEffect(c, pid, sig) {
-		return kill(ctx, conn, c)
+		return e.kill(ctx, conn, c)
 	}
 	if opt.Signal == "" && opt.Grace == nil {
+		e.tellContainer(c, "kill", "signal", strconv.Itoa(sig))
 		return nil // systemd's stop does just that
 	}
 	grace := spec.DefaultStopTimeout
@@ -297,7 +300,7 @@ func (e *Engine) end(ctx context.Context, conn *supervisor.Conn, c spec.Containe
 		grace = *opt.Grace
 	}
 	if grace == 0 {
-		return kill(ctx, conn, c)
+		return e.kill(ctx, conn, c)
 	}
 	proc, err := openProcess(pid)
 	if errors.Is(err, unix.ESRCH) {
@@ -307,6 +310,7 @@ func (e *Engine) end(ctx context.Context, conn *supervisor.Conn, c spec.Containe
 		return err
 	}
 	defer proc.close()
+	e.tellContainer(c, "kill", "signal", strconv.Itoa(sig))
 	if err := conn.Kill(ctx, c.UnitName(), supervisor.Main, sig); err != nil && !isNotFound(err) {
 		return fmt.Errorf("signal %q: %w", c.Name, err)
 	}
@@ -314,13 +318,14 @@ func (e *Engine) end(ctx context.Context, conn *supervisor.Conn, c spec.Containe
 	if err != nil || gone {
 		return err
 	}
-	return kill(ctx, conn, c)
+	return e.kill(ctx, conn, c)
 }
 
 // kill sends SIGKILL to the payload. The rest goes with it: the kernel kills what
 // is in its PID namespace, systemd what is left in its control group. Killing
 // all at once could hit the command that records how the run ended.
-func kill(ctx context.Context, conn *supervisor.Conn, c spec.Container) error {
+func (e *Engine) kill(ctx context.Context, conn *supervisor.Conn, c spec.Container) error {
+	e.tellContainer(c, "kill", "signal", strconv.Itoa(sigKill))
 	if err := conn.Kill(ctx, c.UnitName(), supervisor.Main, sigKill); err != nil && !isNotFound(err) {
 		return fmt.Errorf("kill %q: %w", c.Name, err)
 	}
@@ -340,7 +345,13 @@ func (e *Engine) Restart(ctx context.Context, ref string, opt StopOptions) error
 	if err := e.Stop(ctx, ref, opt); err != nil {
 		return err
 	}
-	return e.Start(ctx, ref)
+	if err := e.Start(ctx, ref); err != nil {
+		return err
+	}
+	if c, err := e.state.Find(ref); err == nil { // it may be over, and have removed itself
+		e.tellContainer(c, "restart")
+	}
+	return nil
 }
 
 // Kill sends the signal called name, SIGKILL if that is "", to the container's main process.
@@ -370,6 +381,7 @@ func (e *Engine) Kill(ctx context.Context, ref, name string) error {
 			return err
 		}
 	}
+	e.tellContainer(c, "kill", "signal", strconv.Itoa(sig))
 	if err := conn.Kill(ctx, c.UnitName(), supervisor.Main, sig); err != nil && !(sig == sigKill && isNotFound(err)) {
 		return fmt.Errorf("kill %q: %w", c.Name, err)
 	}
@@ -406,7 +418,11 @@ func (e *Engine) freeze(ctx context.Context, ref string, from Status, do func(*s
 	if err != nil {
 		return err
 	}
-	return do(conn, ctx, c.UnitName())
+	if err := do(conn, ctx, c.UnitName()); err != nil {
+		return err
+	}
+	e.tellContainer(c, map[Status]string{StatusRunning: "pause", StatusPaused: "unpause"}[from])
+	return nil
 }
 
 // Remove deletes a container that does not run, or any with Force.
@@ -463,10 +479,12 @@ func (e *Engine) remove(ctx context.Context, c spec.Container, opt RemoveOptions
 	if err := e.state.Hide(c); err != nil {
 		return err
 	}
+	e.tellContainer(c, "destroy")
 	if withVolumes {
 		if err := e.state.RemoveAnonymousVolumes(ctx, c); err != nil {
 			return err
 		}
+		e.tellVolumesGone(c)
 	}
 	if err := e.wires().Forget(c.ID); err != nil {
 		return err

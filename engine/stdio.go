@@ -43,6 +43,7 @@ func (e *Engine) Attach(ctx context.Context, ref string, opt AttachOptions) (*Se
 	if err != nil {
 		return nil, fmt.Errorf("attach to %q: %w", c.Name, err)
 	}
+	e.tellContainer(c, "attach")
 	return s, nil
 }
 

@@ -157,6 +157,10 @@ func (st *Starting) Confirm() error {
 	return err
 }
 
+// Confirmed reports whether the payload of the run under way is known to have
+// been executed.
+func (s *Store) Confirmed(id string) bool { return fsx.Exists(s.livePath(id)) }
+
 // Abandon gives up what cannot be confirmed. The end of the process does the
 // same.
 func (st *Starting) Abandon() { _ = st.f.Close() }

@@ -33,6 +33,7 @@ func TestScripts(t *testing.T) {
 			"settled":     settled,
 			"restarted":   restarted,
 			"killpayload": killPayload,
+			"told":        told,
 		},
 	})
 }
@@ -105,4 +106,11 @@ func restarted(ts *testscript.TestScript, _ bool, args []string) {
 // does, as opposed to "cleat kill".
 func killPayload(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(ts.Exec("cleat", "host", "shell", "systemctl", "kill", "-s", "KILL", "cleat-"+args[0]+".service"))
+}
+
+// told is "told CONTAINER EVENT": waits until the journal has that event.
+func told(ts *testscript.TestScript, _ bool, args []string) {
+	eventually(ts, "told "+args[1], func() bool {
+		return output("events", "--since", "10m", "--until", "0s", "--filter", "container="+args[0], "--filter", "event="+args[1]) != ""
+	})
 }

@@ -75,8 +75,9 @@ func post(ctx context.Context, store *state.Store, id string, e end) error {
 	}
 	switch {
 	case err == nil:
-		code := e.code()
-		finish(&run, annex, exit{live.StartedAt, time.Now(), code, e.serviceResult == "oom-kill" || oomKilled()})
+		ended := exit{live.StartedAt, time.Now(), e.code(), e.serviceResult == "oom-kill" || oomKilled()}
+		tellEnd(store, annex, ended)
+		finish(&run, annex, ended)
 	case errors.Is(err, spec.ErrNotFound):
 		notStarted(&run, e)
 	default:
@@ -111,7 +112,9 @@ func conclude(ctx context.Context, store *state.Store, a plan.Annex, run state.R
 		// Keeps "system check" from taking the files for left over. A start that
 		// waits for the end of this unit may hold it; that end is now.
 		defer store.TryLock(a.ID).Release()
-		err = hide(ctx, store, a.ID)
+		if err = hide(ctx, store, a.ID); err == nil {
+			tell(store, a, "destroy", time.Now())
+		}
 	} else {
 		err = store.SaveRun(a.ID, run)
 	}
@@ -129,7 +132,9 @@ func hide(ctx context.Context, store *state.Store, id string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(store.RemoveAnonymousVolumes(ctx, c), store.Hide(c))
+	err = errors.Join(store.RemoveAnonymousVolumes(ctx, c), store.Hide(c))
+	tellVolumesGone(store, c)
+	return err
 }
 
 // drain waits until the journal has everything that the container wrote.

@@ -123,9 +123,12 @@ func launch(ctx context.Context, store *state.Store, p plan.Plan, run state.Run)
 			starting, err = store.SaveStarting(a.ID, state.Live{PID: pid, StartedAt: time.Now(), InvocationID: os.Getenv("INVOCATION_ID")})
 			return err
 		},
-		Started: func() error { return starting.Confirm() },
-		Failed:  func(err error) { fail(store, a.ID, run, err) },
-		Warn:    func(sentence string) { fmt.Fprintf(os.Stderr, "cleat-init: warning: %s\n", sentence) },
+		Started: func() error {
+			tell(store, a, "start", time.Now())
+			return starting.Confirm()
+		},
+		Failed: func(err error) { fail(store, a.ID, run, err) },
+		Warn:   func(sentence string) { fmt.Fprintf(os.Stderr, "cleat-init: warning: %s\n", sentence) },
 	}
 	if network != nil {
 		opt.Connect, opt.Env = func(pid int) error { return network.plug(ctx, pid) }, network.env

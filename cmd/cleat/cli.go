@@ -57,6 +57,7 @@ type backend interface {
 	networkLister
 	networkRemover
 	networkPruner
+	eventer
 	Close()
 }
 

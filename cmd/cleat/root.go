@@ -190,12 +190,16 @@ var verbs = []verb{
 		{name: "prune", make: newNetworkPrune},
 		{name: "rm", make: newNetworkRm, also: []string{"remove"}},
 	}},
-	{name: "system", short: "Manage cleat", group: groupManagement, members: []verb{{name: "check", make: newCheck}}},
+	{name: "system", short: "Manage cleat", group: groupManagement, members: []verb{
+		{name: "check", make: newCheck},
+		{name: "events", make: newEvents},
+	}},
 
 	{name: "attach", make: newAttach},
 	{name: "commit", make: newCommit},
 	{name: "cp", make: newCp},
 	{name: "create", make: newCreate},
+	{name: "events", make: newEvents},
 	{name: "diff", make: newDiff},
 	{name: "export", make: newExport},
 	{name: "history", make: newHistory},

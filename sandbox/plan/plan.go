@@ -39,8 +39,9 @@ type Annex struct {
 	Version int
 	ID      string
 	Name    string
-	Unit    string // the service unit, "cleat-web.service"
-	Image   string // reference, for the journal's IMAGE_NAME
+	Unit    string            // the service unit, "cleat-web.service"
+	Image   string            // reference, for the journal's IMAGE_NAME
+	Labels  map[string]string `json:",omitempty"` // of the container, for its lifecycle events
 
 	Rootfs Rootfs
 	CopyUp []CopyUp `json:",omitempty"` // volumes to fill from the image, in order

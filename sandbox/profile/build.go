@@ -184,6 +184,7 @@ func annexOf(c spec.Container, in Input) (plan.Annex, error) {
 		Name:    c.Name,
 		Unit:    c.UnitName(),
 		Image:   c.Image.Reference,
+		Labels:  c.Labels,
 		Rootfs: plan.Rootfs{
 			Lower:    lower,
 			Upper:    filepath.Join(dir, upperDir),
