@@ -22,7 +22,9 @@ func TestNetworksAreApart(t *testing.T) {
 		s.serve(t, name+"2", "--network", name)
 	}
 	s.serve(t, "both", "--network", "red", "--network", "blue", "-p", "8080:80")
-	addr := func(name, network string, six bool) string { return net.JoinHostPort(s.address(t, name, network, six), "80") }
+	addr := func(name, network string, six bool) string {
+		return net.JoinHostPort(s.address(t, name, network, six), "80")
+	}
 	t.Run("neighbours", func(t *testing.T) {
 		s.in("red1").hears(t, "tcp", addr("red2", "red", false), "red2 "+s.address(t, "red1", "red", false))
 		s.in("red1").hears(t, "tcp", addr("red2", "red", true), "red2 "+s.address(t, "red1", "red", true))
