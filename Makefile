@@ -76,6 +76,7 @@ fuzz: ## run every fuzz target for FUZZTIME (default 30s)
 
 .PHONY: bench
 bench: build ## measure against systemd-run, docker and podman where they are installed
+	CGO_ENABLED=0 $(GO) build -o bin/peer ./tests/peer
 	$(GO) build -o bin/bench ./tests/bench && CLEAT_BIN=$(CURDIR)/bin bin/bench
 
 .PHONY: demo

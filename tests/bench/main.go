@@ -70,7 +70,7 @@ func (b *bench) main(ctx context.Context, inside bool) (err error) {
 
 // reenter runs this program again inside an embedded host of its own.
 func (b *bench) reenter(ctx context.Context) (err error) {
-	if err := b.cleat(ctx, "host", "start"); err != nil {
+	if err := b.cleat(ctx, "host", "start", "--private-network"); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.cleat(context.WithoutCancel(ctx), "host", "stop")) }()
@@ -107,6 +107,10 @@ func (b *bench) run(ctx context.Context) error {
 		{"ps", b.ps},
 		{"logs", b.logs},
 		{"pull", b.pull},
+		{"bridge", b.bridge},
+		{"parallel", b.parallel},
+		{"ports", b.ports},
+		{"throughput", b.throughput},
 		{"memory", b.memory},
 	}
 	out := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
@@ -167,10 +171,10 @@ func timed(ctx context.Context, argv []string) (float64, error) {
 // interleave runs the command of every peer in turn, rounds times, so that
 // whatever else the machine does hits all of them alike. The first round warms
 // up and does not count.
-func (b *bench) interleave(ctx context.Context, what string, rounds int, argv func(peer) []string) ([]result, error) {
+func interleave(ctx context.Context, what string, rounds int, all []peer, argv func(peer) []string) ([]result, error) {
 	var results []result
 	var peers []peer
-	for _, p := range b.peers {
+	for _, p := range all {
 		if argv(p) != nil {
 			peers = append(peers, p)
 			results = append(results, result{what: what, engine: p.name, unit: "ms"})

@@ -16,7 +16,7 @@ const benchImage = "cleat-bench-busybox"
 
 // prepare finds the peers and gives each the image.
 func (b *bench) prepare(ctx context.Context) error {
-	tree, err := busyboxTree(b.root)
+	tree, err := busyboxTree(b.root, b.peerProgram())
 	if err != nil {
 		return err
 	}
@@ -65,8 +65,9 @@ func ready(ctx context.Context, p peer, tree string) error {
 	return nil
 }
 
-// busyboxTree makes a root file system of the distribution's static busybox.
-func busyboxTree(dir string) (string, error) {
+// busyboxTree makes a root file system of the distribution's static busybox and the
+// program tests/peer.
+func busyboxTree(dir, peer string) (string, error) {
 	program, err := os.ReadFile("/bin/busybox")
 	if err != nil {
 		return "", fmt.Errorf("%w (install busybox-static)", err)
@@ -80,7 +81,12 @@ func busyboxTree(dir string) (string, error) {
 			return "", err
 		}
 	}
-	return filepath.Dir(bin), nil
+	data, err := os.ReadFile(peer)
+	if err != nil {
+		return "", err
+	}
+	tree := filepath.Dir(bin)
+	return tree, os.WriteFile(filepath.Join(tree, "peer"), data, 0o755)
 }
 
 func importTree(ctx context.Context, load []string, tree string) error {
@@ -109,6 +115,18 @@ func dockerLike(program ...string) func(string) []string {
 			return with("run", "-d", "--network", "none", "--name", "bench-background", benchImage, "sleep", "3600")
 		case "exec":
 			return with("exec", "bench-background", "true")
+		case "run-bridge":
+			return with("run", "--rm", benchImage, "true")
+		case "run-d-bridge":
+			return with("run", "-d", benchImage, "sleep", "3600")
+		case "run-port":
+			return with("run", "--rm", "-p", "30000:80", benchImage, "true")
+		case "run-d-500":
+			return with("run", "-d", "--name", "bench-500", "-p", "20000-20499:1-500", benchImage, "sleep", "3600")
+		case "run-bridge-peer":
+			return with("run", "--rm", benchImage, "/peer")
+		case "run-d-peer":
+			return with("run", "-d", "--name", "bench-peer", "-p", "7100:80", benchImage, "/peer", "serve", "tcp::80")
 		case "ps":
 			return with("ps", "-a")
 		case "create":
@@ -142,7 +160,7 @@ func systemdRun(scenario string) []string {
 
 func (b *bench) commands(scenario string) func(context.Context) ([]result, error) {
 	return func(ctx context.Context) ([]result, error) {
-		return b.interleave(ctx, scenario, b.rounds, func(p peer) []string { return p.argv(scenario) })
+		return interleave(ctx, scenario, b.rounds, b.peers, func(p peer) []string { return p.argv(scenario) })
 	}
 }
 
@@ -159,7 +177,7 @@ func (b *bench) ps(ctx context.Context) ([]result, error) {
 				return nil, err
 			}
 		}
-		results, err := b.interleave(ctx, fmt.Sprintf("ps, %d containers", n), b.rounds, func(p peer) []string {
+		results, err := interleave(ctx, fmt.Sprintf("ps, %d containers", n), b.rounds, b.peers, func(p peer) []string {
 			if n > 100 && p.name != "cleat" {
 				return nil
 			}
@@ -208,7 +226,7 @@ func (b *bench) logs(ctx context.Context) ([]result, error) {
 		}
 		fmt.Printf("%s took a million lines in at %.0f lines a second\n", p.name, 1e6/time.Since(start).Seconds())
 	}
-	return b.interleave(ctx, "logs, 1,000,000 lines", 3, func(p peer) []string { return p.argv("logs") })
+	return interleave(ctx, "logs, 1,000,000 lines", 3, b.peers, func(p peer) []string { return p.argv("logs") })
 }
 
 // memory measures what a running container costs beside its payload.
