@@ -107,10 +107,10 @@ func (e *Engine) ownsUnit(unit string) bool {
 	return !isNotFound(err)
 }
 
-// containerName returns the name of the container whose service unit is called
-// unit.
+// containerName returns the name of the container whose service or socket unit is
+// called unit.
 func containerName(unit string) (string, bool) {
-	name, ok := strings.CutPrefix(strings.TrimSuffix(unit, ".service"), "cleat-")
+	name, ok := strings.CutPrefix(strings.TrimSuffix(strings.TrimSuffix(unit, ".service"), ".socket"), "cleat-")
 	if !ok {
 		return "", false
 	}
@@ -131,7 +131,7 @@ func killUnit(ctx context.Context, conn *supervisor.Conn, name string) error {
 
 // checkUnitFiles finds boot units of containers that do not exist.
 func (e *Engine) checkUnitFiles(ctx context.Context, repair bool) ([]Finding, error) {
-	paths, err := filepath.Glob(filepath.Join(supervisor.UnitDir, "cleat-*.service"))
+	paths, err := filepath.Glob(filepath.Join(supervisor.UnitDir, "cleat-*"))
 	if err != nil {
 		return nil, err
 	}
@@ -139,7 +139,7 @@ func (e *Engine) checkUnitFiles(ctx context.Context, repair bool) ([]Finding, er
 	for _, path := range paths {
 		unit := filepath.Base(path)
 		text, err := os.ReadFile(path)
-		if err != nil || !strings.Contains(string(text), initProgram) || e.ownsUnit(unit) {
+		if err != nil || !strings.Contains(string(text), "\nX-Cleat-Id=") || e.ownsUnit(unit) {
 			continue // somebody else's, or a container's
 		}
 		f := Finding{Object: path, Problem: "boot unit of a container that is gone"}

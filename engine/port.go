@@ -180,7 +180,7 @@ func (e *Engine) portHolder(ctx context.Context, conn *supervisor.Conn, c spec.C
 		return "", err
 	}
 	for _, u := range units {
-		name, ok := containerName(strings.TrimSuffix(u.Name, ".socket") + ".service")
+		name, ok := containerName(u.Name)
 		if !ok || u.Name == unitgen.SocketName(c.UnitName()) || !e.claims(ctx, conn, u.Name, p) {
 			continue
 		}
