@@ -49,7 +49,9 @@ func (e *Engine) Create(ctx context.Context, opt CreateOptions) (_ Container, er
 	if img, err = e.images.Get(string(img.ID)); err != nil {
 		return Container{}, err
 	}
-
+	if err := e.admit(opt.Image, img); err != nil {
+		return Container{}, err
+	}
 	if err := fillFromImage(&c, opt, img); err != nil {
 		return Container{}, err
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/cleat-project/cleat/image"
 	"github.com/cleat-project/cleat/image/archive"
 	"github.com/cleat-project/cleat/image/registry"
+	"github.com/cleat-project/cleat/internal/config"
 	"github.com/cleat-project/cleat/rootfs/layer"
 	"github.com/cleat-project/cleat/spec"
 )
@@ -70,8 +71,8 @@ func platform(s string) (image.Platform, error) {
 	return image.ParsePlatform(s)
 }
 
-// Pull gets an image from its registry, or a mirror of it. If it fails or is
-// killed, nothing is visible that was not before.
+// Pull gets an image from its registry, or a mirror of it, if the policy admits
+// it. If it fails or is killed, nothing is visible that was not before.
 func (e *Engine) Pull(ctx context.Context, ref string, opt PullOptions) (Image, error) {
 	r, err := image.ParseReference(ref)
 	if err != nil {
@@ -81,10 +82,18 @@ func (e *Engine) Pull(ctx context.Context, ref string, opt PullOptions) (Image, 
 	if err != nil {
 		return Image{}, err
 	}
+	policy, err := config.LoadPolicy(e.config.Policy)
+	if err != nil {
+		return Image{}, err
+	}
+	signed, err := trust(policy, r)
+	if err != nil {
+		return Image{}, err
+	}
 	client := e.registry()
 	defer client.Close()
 	pulled, err := client.Pull(ctx, e.images, r, registry.PullOptions{
-		Unpack: unpack, Progress: opt.Progress, Platform: p, Downloads: e.config.Pull.Downloads,
+		Unpack: unpack, Progress: opt.Progress, Platform: p, Downloads: e.config.Pull.Downloads, Signed: signed,
 	})
 	if err == nil {
 		e.tellImage("pull", pulled.Image, r.Familiar())
@@ -92,13 +101,20 @@ func (e *Engine) Pull(ctx context.Context, ref string, opt PullOptions) (Image, 
 	return pulled.Image, err
 }
 
+// userAgent is how registries see this program.
+const userAgent = "cleat"
+
 // registry returns a client with the settings of the configuration.
 func (e *Engine) registry() *registry.Client {
+	return registry.New(registry.Options{Hosts: e.registryHosts(), UserAgent: userAgent})
+}
+
+func (e *Engine) registryHosts() map[string]registry.Host {
 	hosts := make(map[string]registry.Host, len(e.config.Registries))
 	for name, r := range e.config.Registries {
 		hosts[name] = registry.Host{PlainHTTP: r.PlainHTTP, Insecure: r.Insecure, Mirrors: r.Mirrors}
 	}
-	return registry.New(registry.Options{Hosts: hosts, UserAgent: "cleat"})
+	return hosts
 }
 
 // Login checks user and password with a registry, "" meaning Docker Hub, and

@@ -142,6 +142,7 @@ func (s *Store) mark(live *liveSet, e entry) error {
 	if err != nil {
 		return err
 	}
+	live.blobs[e.ref().Digest().Hex()] = true // of an index, which may be signed
 	live.blobs[e.Digest.Hex()], live.blobs[e.origin().Hex()], live.blobs[e.id().Hex()] = true, true, true
 	for _, d := range m.Layers {
 		live.blobs[d.Digest.Hex()] = true
@@ -173,6 +174,7 @@ func (c *collector) run() error {
 		c.each(s.layersDir(), c.layer), // first: it adds to live
 		fsx.SyncDir(s.layersDir()),
 		c.deleteFiles(s.path("blobs", "sha256"), deadBlob),
+		c.deleteFiles(s.path("signatures"), deadBlob),
 		c.deleteFiles(s.path("sizes"), deadLayer),
 		c.deleteFiles(s.path("locks"), deadLayer),
 		c.deleteFiles(s.path(), fsx.IsTemp),

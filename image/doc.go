@@ -8,6 +8,7 @@
 //	<root>/images/blobs/sha256/<hex>         manifests, configurations, layers as they came
 //	<root>/images/staging/<boot>/<hex>       complete blobs of pulls that have not ended yet
 //	<root>/images/sizes/<hex>                bytes of the uncompressed tar of a layer, in decimal
+//	<root>/images/signatures/<hex>           signatures of the manifest <hex>, as they came
 //	<root>/images/{lock,hold,locks/<hex>}    flock(2) files: index, running sessions, one per layer in work
 //	<root>/layers/<hex>/                     an unpacked layer, named by its diff id
 //	<root>/layers/.staged-<boot>-<hex>/      the same, of pulls that have not ended yet
@@ -24,6 +25,7 @@
 // is about to use blobs or layers that the index does not protect holds "hold"
 // shared; what deletes them takes it exclusively and never waits for it.
 //
-// The sub-packages link more: registry pulls and logs in, archive loads and
-// imports, compress knows the compression formats.
+// The sub-packages link more: registry pulls, pushes and logs in, archive saves,
+// loads and imports, signature checks who has signed, compress knows the
+// compression formats.
 package image

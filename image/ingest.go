@@ -120,6 +120,12 @@ func (in *Ingest) PutBlob(data []byte) (Digest, error) {
 	return d, w.Stage(d, int64(len(data)))
 }
 
+// KeepSignatures keeps what Store.Signatures returns for the manifest d, as long
+// as an image has this digest.
+func (in *Ingest) KeepSignatures(d Digest, data []byte) error {
+	return fsx.WriteFile(in.store.path("signatures", d.Hex()), data, filePerm)
+}
+
 // BlobWriter writes one blob to a temporary file and hashes it on the way.
 type BlobWriter struct {
 	in   *Ingest

@@ -63,7 +63,7 @@ func (s *Store) sizePath(diffID Digest) string { return s.path("sizes", diffID.H
 
 // init makes the directories of the store and the oci-layout file.
 func (s *Store) init() error {
-	for _, dir := range []string{s.path("blobs", "sha256"), s.path("sizes"), s.path("locks"), s.path("staging"), s.layersDir()} {
+	for _, dir := range []string{s.path("blobs", "sha256"), s.path("sizes"), s.path("locks"), s.path("signatures"), s.path("staging"), s.layersDir()} {
 		if err := os.MkdirAll(dir, dirPerm); err != nil {
 			return fmt.Errorf("make image store: %w", err)
 		}
@@ -190,6 +190,16 @@ func (s *Store) Manifest(img Image) (Manifest, error) {
 		return Manifest{}, fmt.Errorf("image %s: %w", img.ID.Short(), err)
 	}
 	return ParseManifest(data, "")
+}
+
+// Signatures returns what KeepSignatures has kept for the manifest d, nil if
+// nothing.
+func (s *Store) Signatures(d Digest) ([]byte, error) {
+	data, err := os.ReadFile(s.path("signatures", d.Hex()))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	return data, err
 }
 
 // RawConfig returns the configuration blob of an image, byte for byte.

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/cleat-project/cleat/image"
+	"github.com/cleat-project/cleat/image/signature"
 	"github.com/cleat-project/cleat/spec"
 )
 
@@ -23,6 +24,8 @@ type PullOptions struct {
 	Progress  image.Progress // may be nil
 	Platform  image.Platform // the zero Platform means linux on this machine's processor
 	Downloads int            // at a time; 0 means 6
+
+	Signed *signature.Demand // what signature the image has to have; nil demands none
 }
 
 // Pulled is what Pull has done.
@@ -77,6 +80,11 @@ func (p *pull) run(ctx context.Context) (Pulled, error) {
 	if err != nil {
 		return Pulled{}, p.about(err)
 	}
+	if p.opt.Signed != nil {
+		if err := p.demand(ctx, top.digest, doc.digest); err != nil {
+			return Pulled{}, p.about(err)
+		}
+	}
 	if old, err := p.store.Get(p.ref.String()); err == nil && old.ID == m.Config.Digest && old.ManifestDigest == doc.digest {
 		if slices.Contains(old.RepoDigests, names[0]) {
 			return Pulled{old, top.digest, true}, nil
@@ -104,7 +112,8 @@ func (p *pull) run(ctx context.Context) (Pulled, error) {
 
 // about names the image that an error is about, unless the error does it itself.
 func (p *pull) about(err error) error {
-	if _, ok := err.(*Error); ok { //nolint:errorlint // one inside another error does not start the message
+	switch err.(type) { //nolint:errorlint // one inside another error does not start the message
+	case *Error, *signature.Refusal:
 		return err
 	}
 	return fmt.Errorf("pull %s: %w", p.ref.Familiar(), err)

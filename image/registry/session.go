@@ -131,20 +131,25 @@ func (s *session) manifest(ctx context.Context, identifier string) (document, er
 
 // config fetches the configuration of an image.
 func (s *session) config(ctx context.Context, d image.Descriptor) ([]byte, error) {
+	return s.document(ctx, d, image.MaxConfigBytes, "image configuration")
+}
+
+// document fetches a small blob, which what names in messages.
+func (s *session) document(ctx context.Context, d image.Descriptor, limit int64, what string) ([]byte, error) {
 	resp, err := s.get(ctx, "/blobs/"+string(d.Digest), nil, http.StatusOK)
 	if err != nil {
 		return nil, err
 	}
 	defer drain(resp.Body)
-	data, err := readLimited(resp.Body, image.MaxConfigBytes, "image configuration")
+	data, err := readLimited(resp.Body, limit, what)
 	if err != nil {
 		return nil, err
 	}
 	if got := image.DigestOf(data); got != d.Digest {
-		return nil, &image.Mismatch{What: "image configuration", Want: string(d.Digest), Got: string(got)}
+		return nil, &image.Mismatch{What: what, Want: string(d.Digest), Got: string(got)}
 	}
 	if int64(len(data)) != d.Size {
-		return nil, &image.Mismatch{What: "image configuration", Want: fmt.Sprint(d.Size, " bytes"), Got: fmt.Sprint(len(data), " bytes")}
+		return nil, &image.Mismatch{What: what, Want: fmt.Sprint(d.Size, " bytes"), Got: fmt.Sprint(len(data), " bytes")}
 	}
 	return data, nil
 }

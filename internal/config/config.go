@@ -16,6 +16,8 @@
 //	  tag: "{{.ID}}"             # SYSLOG_IDENTIFIER and CONTAINER_TAG of a container's log
 //	pull:
 //	  downloads: 6               # layers loaded at a time
+//	policy: /etc/cleat/policy.yaml     # which images may be pulled and run, see Policy
+//	search: https://index.docker.io    # what "cleat search" asks; the default is Docker Hub
 //
 // Decoding is strict: an unknown key is an error that names its line.
 package config
@@ -28,7 +30,9 @@ import (
 	"io/fs"
 	"net"
 	"net/netip"
+	"net/url"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -45,6 +49,8 @@ type Config struct {
 	AddressPools   []AddressPool       `yaml:"address_pools"`   // none means Docker's
 	Log            Log                 `yaml:"log"`
 	Pull           Pull                `yaml:"pull"`
+	Policy         string              `yaml:"policy"` // file with the policy on images
+	Search         string              `yaml:"search"` // base URL of the server that search asks
 
 	DefaultPublishAddress string     `yaml:"default_publish_address"` // "" means all
 	PublishAddress        netip.Addr `yaml:"-"`                       // the same, parsed; zero means all
@@ -77,7 +83,7 @@ type Pull struct {
 
 // Default returns the configuration of a machine without a file.
 func Default() Config {
-	return Config{DefaultNetwork: "bridge", Log: Log{Tag: "{{.ID}}"}, Pull: Pull{Downloads: 6}}
+	return Config{DefaultNetwork: "bridge", Log: Log{Tag: "{{.ID}}"}, Pull: Pull{Downloads: 6}, Policy: PolicyPath, Search: "https://index.docker.io"}
 }
 
 // Load reads the file at path. If it is not there, Load returns the defaults.
@@ -149,6 +155,12 @@ func (c Config) check() error {
 	}
 	if c.Pull.Downloads < 1 || c.Pull.Downloads > 64 {
 		return fmt.Errorf("pull: downloads is %d, want 1 to 64", c.Pull.Downloads)
+	}
+	if !filepath.IsAbs(c.Policy) {
+		return fmt.Errorf("policy is %q, want an absolute path", c.Policy)
+	}
+	if u, err := url.Parse(c.Search); err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || u.RawQuery != "" {
+		return fmt.Errorf("search is %q, want an address such as https://index.docker.io", c.Search)
 	}
 	for host, r := range c.Registries {
 		for _, h := range append([]string{host}, r.Mirrors...) {
