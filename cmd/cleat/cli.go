@@ -37,6 +37,8 @@ type backend interface {
 	imageLister
 	imageRemover
 	imagePruner
+	searcher
+	manifestInspector
 	tagger
 	loader
 	saver
@@ -92,7 +94,8 @@ func (c *cli) engine() (backend, error) {
 	if c.eng != nil {
 		return c.eng, nil
 	}
-	eng, err := c.open(engine.Options{Root: c.root, RunRoot: c.runRoot, Warn: c.warn})
+	settings, _ := c.lookup("CLEAT_CONFIG")
+	eng, err := c.open(engine.Options{Root: c.root, RunRoot: c.runRoot, Config: settings, Warn: c.warn})
 	if err != nil {
 		return nil, err
 	}

@@ -135,6 +135,7 @@ var verbs = []verb{
 	{name: "pull", make: newPull, group: groupCommon},
 	{name: "push", make: newPush, group: groupCommon},
 	{name: "images", make: newImages, group: groupCommon},
+	{name: "search", make: newSearch, group: groupCommon},
 	{name: "login", make: newLogin, group: groupCommon},
 	{name: "logout", make: newLogout, group: groupCommon},
 	{name: "version", make: newVersion, group: groupCommon},
@@ -175,6 +176,7 @@ var verbs = []verb{
 		{name: "tag", make: newTag},
 	}},
 	{name: "host", make: newHost, group: groupManagement},
+	{name: "manifest", short: "Manage manifests of images in registries", group: groupManagement, members: []verb{{name: "inspect", make: newManifestInspect}}},
 	{name: "volume", short: "Manage volumes", group: groupManagement, members: []verb{
 		{name: "create", make: newVolumeCreate},
 		{name: "inspect", make: newInspectVolume},

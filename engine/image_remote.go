@@ -1,0 +1,56 @@
+package engine
+
+import (
+	"context"
+
+	"github.com/cleat-project/cleat/image"
+	"github.com/cleat-project/cleat/image/registry"
+)
+
+// SearchResult is one repository that a search has found.
+type SearchResult = registry.SearchResult
+
+// RemoteManifest is a manifest as a registry has it.
+type RemoteManifest = registry.RemoteManifest
+
+// SearchOptions says how to search.
+type SearchOptions struct {
+	Limit int // results at most, 1 to 100; 0 means 25
+}
+
+// Search asks Docker Hub, or the registry that term begins with, for
+// repositories.
+func (e *Engine) Search(ctx context.Context, term string, opt SearchOptions) ([]SearchResult, error) {
+	client := e.registry()
+	defer client.Close()
+	return client.Search(ctx, term, registry.SearchOptions{Server: e.config.Search, Limit: opt.Limit})
+}
+
+// RemoteManifestOptions says what to fetch of a manifest.
+type RemoteManifestOptions struct {
+	Insecure bool // do not check certificates, and allow plain HTTP
+	Parts    bool // also the manifests that an index lists, and platforms
+}
+
+// RemoteManifest returns the manifest of an image in its registry. Nothing is
+// stored.
+func (e *Engine) RemoteManifest(ctx context.Context, name string, opt RemoteManifestOptions) (RemoteManifest, error) {
+	ref, err := image.ParseReference(name)
+	if err != nil {
+		return RemoteManifest{}, err
+	}
+	hosts := e.registryHosts()
+	if opt.Insecure {
+		h := hosts[ref.Domain()]
+		h.Insecure = true
+		hosts[ref.Domain()] = h
+	}
+	client := registry.New(registry.Options{Hosts: hosts, UserAgent: userAgent})
+	defer client.Close()
+	return client.Manifest(ctx, ref, registry.ManifestOptions{Parts: opt.Parts})
+}
+
+// IsDockerManifest reports whether m is of Docker's form rather than OCI's.
+func IsDockerManifest(m RemoteManifest) bool {
+	return m.Manifest.MediaType == image.MediaTypeDockerManifest
+}
