@@ -36,6 +36,7 @@ func (f *createFlags) options(fs *pflag.FlagSet, c *cli, args []string) (engine.
 		func() (err error) { ct.Security, err = f.security(); return },
 		func() (err error) { ct.Limits, err = f.limits(fs); return },
 		func() error { return f.log(&opt) },
+		func() (err error) { opt.Networks, err = f.requests(); return },
 	}
 	for _, step := range steps {
 		if err := step(); err != nil {
@@ -48,8 +49,9 @@ func (f *createFlags) options(fs *pflag.FlagSet, c *cli, args []string) (engine.
 	ct.Hostname, ct.Domainname = f.hostname, f.domainname
 	ct.PIDMode, ct.IPCMode, ct.UTSMode, ct.CgroupnsMode = f.pidMode.Value, f.ipcMode.Value, f.utsMode.Value, f.cgns.Value
 	ct.Network = spec.Network{
-		Mode: f.network.Value, ExtraHosts: f.extraHosts.Values,
-		DNS: f.dns.Values, DNSSearch: f.search.Values, DNSOptions: f.dnsOptions.Values,
+		Ports: slices.Concat(f.publish.Values...), PublishAll: f.publishAll, Exposed: slices.Concat(f.expose.Values...),
+		ExtraHosts: f.extraHosts.Values,
+		DNS:        f.dns.Values, DNSSearch: f.search.Values, DNSOptions: f.dnsOptions.Values,
 	}
 	return opt, nil
 }

@@ -19,6 +19,7 @@ type createFlags struct {
 	processFlags
 	rootFlags
 	namespaceFlags
+	networkFlags
 	securityFlags
 	limitFlags
 	logFlags
@@ -50,7 +51,6 @@ type rootFlags struct {
 
 // namespaceFlags say what the container shares with others.
 type namespaceFlags struct {
-	network                         *opts.One[string]
 	extraHosts, dns, search         *opts.List[string]
 	dnsOptions                      *opts.List[string]
 	hostname, domainname            string
@@ -105,6 +105,7 @@ func newCreateFlags(fs *pflag.FlagSet, c *cli) *createFlags {
 	f.processFlags.define(fs, c)
 	f.rootFlags.define(fs, c)
 	f.namespaceFlags.define(fs)
+	f.networkFlags.define(fs)
 	f.securityFlags.define(fs)
 	f.limitFlags.define(fs)
 	fs.StringVar(&f.driver, "log-driver", "", `Logging driver for the container ("journald", "none")`)
@@ -161,10 +162,6 @@ func (f *rootFlags) define(fs *pflag.FlagSet, c *cli) {
 }
 
 func (f *namespaceFlags) define(fs *pflag.FlagSet) {
-	f.network = opts.NewOne("network", opts.Network)
-	fs.Var(f.network, "network", `Connect a container to a network ("none", "host", "container:<name|id>")`)
-	fs.Var(f.network, "net", "Connect a container to a network")
-	_ = fs.MarkHidden("net") // defined one line above
 	f.extraHosts = opts.NewList("", opts.ExtraHost)
 	fs.Var(f.extraHosts, "add-host", "Add a custom host-to-IP mapping (host:ip)")
 	f.dns = opts.NewList("", opts.DNS)

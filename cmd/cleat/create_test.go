@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/cleat-project/cleat/engine"
 	"github.com/cleat-project/cleat/spec"
@@ -107,11 +109,30 @@ func TestCreateOptions(t *testing.T) {
 		"a quota is a number of processors": {"--cpu-quota 25000 --cpu-period 50000 --pids-limit -1 img", func(_ *engine.CreateOptions, c *spec.Container) {
 			c.Limits.CPUMillis = 500
 		}},
-		"network": {"--network host -h h --domainname d --add-host a:1.2.3.4 --dns 1.1.1.1 --dns-search s --dns-option o --dns-opt p img", func(_ *engine.CreateOptions, c *spec.Container) {
+		"host": {"--network host -h h --domainname d --add-host a:1.2.3.4 --dns 1.1.1.1 --dns-search s --dns-option o --dns-opt p img", func(o *engine.CreateOptions, c *spec.Container) {
 			c.Hostname, c.Domainname = "h", "d"
-			c.Network = spec.Network{Mode: "host", ExtraHosts: []string{"a:1.2.3.4"}, DNS: []string{"1.1.1.1"}, DNSSearch: []string{"s"}, DNSOptions: []string{"o", "p"}}
+			o.Networks = []engine.NetworkRequest{{Name: "host"}}
+			c.Network = spec.Network{ExtraHosts: []string{"a:1.2.3.4"}, DNS: []string{"1.1.1.1"}, DNSSearch: []string{"s"}, DNSOptions: []string{"o", "p"}}
 		}},
-		"bridge is the engine's business": {"--net bridge img", func(_ *engine.CreateOptions, c *spec.Container) { c.Network.Mode = "bridge" }},
+		"no network": {"--net none img", func(o *engine.CreateOptions, _ *spec.Container) { o.Networks = []engine.NetworkRequest{{Name: "none"}} }},
+		"networks": {"--network a --network name=b,alias=X,alias=y,ip=10.0.0.9,ip6=fd00::9,mac-address=02:42:ac:11:00:09,driver-opt=k=v,gw-priority=-3 --ip 10.1.0.9 --ip6 fd01::9 --mac-address 02:42:ac:11:00:08 --network-alias Q --net-alias r --link db --link c:d img", func(o *engine.CreateOptions, _ *spec.Container) {
+			addr := netip.MustParseAddr
+			o.Networks = []engine.NetworkRequest{
+				{Name: "a", IPv4: addr("10.1.0.9"), IPv6: addr("fd01::9"), MAC: "02:42:ac:11:00:08", Aliases: []string{"q", "r"}, Links: []string{"db", "c:d"}},
+				{Name: "b", IPv4: addr("10.0.0.9"), IPv6: addr("fd00::9"), MAC: "02:42:ac:11:00:09", Aliases: []string{"x", "y"}, Priority: -3, Options: map[string]string{"k": "v"}},
+			}
+		}},
+		"link alone is about the default network": {"--link db img", func(o *engine.CreateOptions, _ *spec.Container) {
+			o.Networks = []engine.NetworkRequest{{Links: []string{"db"}}}
+		}},
+		"ports": {"-p 80 -p 127.0.0.1:8080:81/udp -p target=82,published=90 -P --expose 7000-7001 --expose 53/udp img", func(_ *engine.CreateOptions, c *spec.Container) {
+			c.Network.Ports = []spec.Port{
+				{Proto: "tcp", ContainerPort: 80}, {Proto: "udp", HostIP: netip.MustParseAddr("127.0.0.1"), HostPort: 8080, ContainerPort: 81},
+				{Proto: "tcp", HostPort: 90, ContainerPort: 82},
+			}
+			c.Network.PublishAll = true
+			c.Network.Exposed = []spec.Port{{Proto: "tcp", ContainerPort: 7000}, {Proto: "tcp", ContainerPort: 7001}, {Proto: "udp", ContainerPort: 53}}
+		}},
 		"namespaces": {"--pid host --ipc container:c --uts host --cgroupns host img", func(_ *engine.CreateOptions, c *spec.Container) {
 			c.PIDMode, c.IPCMode, c.UTSMode, c.CgroupnsMode = "host", "container:c", "host", "host"
 		}},
@@ -133,7 +154,7 @@ func TestCreateOptions(t *testing.T) {
 			tt.set(&expect, &expect.Container)
 			m := &maker{}
 			want(t, try(t, m, append([]string{"create"}, strings.Fields(tt.args)...)...), outcome{Out: "4242\n"})
-			if diff := cmp.Diff([]engine.CreateOptions{expect}, m.got); diff != "" {
+			if diff := cmp.Diff([]engine.CreateOptions{expect}, m.got, cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 				t.Errorf("options (-want +got):\n%s", diff)
 			}
 		})
@@ -143,17 +164,22 @@ func TestCreateOptions(t *testing.T) {
 func TestCreateRefusesWhatMakesNoSense(t *testing.T) {
 	t.Parallel()
 	tests := map[string]string{
-		"--restart always --rm img":             "conflicting options: cannot specify both --restart and --rm",
-		"--restart foo img":                     "invalid restart policy: unknown policy 'foo'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'",
-		"--restart always:3 img":                "invalid restart policy: maximum retry count can only be used with 'on-failure'",
-		"--pull foo img":                        `invalid pull option: 'foo': must be one of "always", "missing" or "never"`,
-		"--env-file /nonexist img":              "open /nonexist: no such file or directory",
-		"--memory-swap 1g img":                  "you should always set the Memory limit when using Memoryswap limit, see usage",
-		"--cpus 1 --cpu-quota 5000 img":         "conflicting options: --cpus and --cpu-quota cannot both be set",
-		"--cpu-period 5000 img":                 "--cpu-period has no effect without --cpu-quota",
-		"--security-opt foo img":                `invalid --security-opt: "foo"`,
-		"--log-driver syslog img":               `logging driver "syslog" is not supported: output goes to the journal ("journald") or nowhere ("none")`,
-		"--log-driver none --log-opt tag=x img": "invalid logging opts for driver none",
+		"--network a --network a img":                        `network "a" is specified multiple times`,
+		"--network name=a,alias=x --network-alias y img":     "conflicting options: cannot specify both --network-alias and per-network alias",
+		"--network name=a,ip=10.0.0.1 --ip 10.0.0.2 img":     "conflicting options: cannot specify both --ip and per-network IPv4 address",
+		"--network name=a,ip6=fd00::1 --ip6 fd00::2 img":     "conflicting options: cannot specify both --ip6 and per-network IPv6 address",
+		"--network name=a,mac-address=x --mac-address y img": "conflicting options: cannot specify both --mac-address and per-network MAC address",
+		"--restart always --rm img":                          "conflicting options: cannot specify both --restart and --rm",
+		"--restart foo img":                                  "invalid restart policy: unknown policy 'foo'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'",
+		"--restart always:3 img":                             "invalid restart policy: maximum retry count can only be used with 'on-failure'",
+		"--pull foo img":                                     `invalid pull option: 'foo': must be one of "always", "missing" or "never"`,
+		"--env-file /nonexist img":                           "open /nonexist: no such file or directory",
+		"--memory-swap 1g img":                               "you should always set the Memory limit when using Memoryswap limit, see usage",
+		"--cpus 1 --cpu-quota 5000 img":                      "conflicting options: --cpus and --cpu-quota cannot both be set",
+		"--cpu-period 5000 img":                              "--cpu-period has no effect without --cpu-quota",
+		"--security-opt foo img":                             `invalid --security-opt: "foo"`,
+		"--log-driver syslog img":                            `logging driver "syslog" is not supported: output goes to the journal ("journald") or nowhere ("none")`,
+		"--log-driver none --log-opt tag=x img":              "invalid logging opts for driver none",
 	}
 	for line, msg := range tests {
 		m := &maker{}

@@ -15,7 +15,6 @@ func (e refusedError) Error() string { return fmt.Sprintf("--%s %s", e.flag, e.r
 
 // The reasons why a flag is refused.
 const (
-	needsBridge   = "needs the bridge network, which this version does not have yet"
 	needsHealth   = "needs health checks, which this version does not have yet"
 	needsBuild    = "is not supported by this version yet"
 	onePlatform   = "is not supported: an image here is for one platform, the one it was pulled, loaded or built for"
@@ -35,16 +34,6 @@ type refusedFlag struct {
 
 // refusedCreate are the flags of docker run and create that are refused.
 var refusedCreate = []refusedFlag{
-	{name: "publish", short: "p", reason: needsBridge},
-	{name: "publish-all", short: "P", reason: needsBridge, isBool: true},
-	{name: "expose", reason: needsBridge},
-	{name: "link", reason: needsBridge},
-	{name: "link-local-ip", reason: needsBridge},
-	{name: "ip", reason: needsBridge},
-	{name: "ip6", reason: needsBridge},
-	{name: "mac-address", reason: needsBridge},
-	{name: "network-alias", reason: needsBridge},
-	{name: "net-alias", reason: needsBridge},
 	{name: "health-cmd", reason: needsHealth},
 	{name: "health-interval", reason: needsHealth},
 	{name: "health-retries", reason: needsHealth},

@@ -21,7 +21,7 @@ func newRm(c *cli) *cobra.Command {
 	}
 	cmd.Flags().BoolVarP(&opt.Force, "force", "f", false, "Force the removal of a running container (uses SIGKILL)")
 	cmd.Flags().BoolVarP(&opt.Volumes, "volumes", "v", false, "Remove anonymous volumes associated with the container")
-	refuse(cmd.Flags(), []refusedFlag{{name: "link", short: "l", reason: needsBridge, isBool: true, harmless: "false"}})
+	refuse(cmd.Flags(), []refusedFlag{{name: "link", short: "l", reason: "is not supported: the links of a container are settled when it is created", isBool: true, harmless: "false"}})
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		eng, err := c.engine()
 		if err != nil {

@@ -50,22 +50,6 @@ func DNSSearch(s string) (string, error) {
 	return domain, nil
 }
 
-// Network parses --network. Docker's long form (name=…,alias=…) is for networks
-// with addresses and is refused.
-func Network(s string) (string, error) {
-	switch {
-	case s == "":
-		return "", errors.New("no name set for network")
-	case strings.Contains(s, "="):
-		return "", errors.New("options of a network need the bridge network, which this version does not have yet")
-	case s == "default":
-		return "", nil
-	case s == "container:":
-		return "", errors.New("invalid container format container:<name|id>")
-	}
-	return s, nil
-}
-
 // PIDMode parses --pid.
 func PIDMode(s string) (string, error) {
 	if s == "" || s == "host" || namesContainer(s) {

@@ -192,10 +192,6 @@ func TestNetworkValues(t *testing.T) {
 	})
 	check(t, DNS, map[string]result[string]{"1.1.1.1": ok("1.1.1.1"), "::1": ok("::1"), "foo": bad[string]("IP address is not correctly formatted: foo")})
 	check(t, DNSSearch, map[string]result[string]{"a.b": ok("a.b"), ".": ok("."), "": bad[string]("not a valid domain"), "a b": bad[string]("not a valid domain")})
-	check(t, Network, map[string]result[string]{
-		"none": ok("none"), "host": ok("host"), "container:web": ok("container:web"), "bridge": ok("bridge"), "mine": ok("mine"), "default": ok(""),
-		"": bad[string]("no name set for network"), "name=x,alias=y": bad[string]("need the bridge network"), "container:": bad[string]("invalid container format"),
-	})
 	check(t, PIDMode, map[string]result[string]{"": ok(""), "host": ok("host"), "container:a": ok("container:a"), "container:": bad[string]("invalid PID mode"), "x": bad[string]("--pid: invalid PID mode")})
 	check(t, UTSMode, map[string]result[string]{"": ok(""), "host": ok("host"), "x": bad[string]("--uts: invalid UTS mode")})
 	check(t, IPCMode, map[string]result[string]{"private": ok(""), "none": ok("none"), "shareable": ok("shareable"), "container:a": ok("container:a"), "x": bad[string]("invalid IPC mode: x")})
