@@ -20,6 +20,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cleat-project/cleat/internal/fdstore"
+	"github.com/cleat-project/cleat/internal/seqpacket"
 	"github.com/cleat-project/cleat/journal/broker"
 )
 
@@ -102,7 +104,7 @@ func configure(socket string) (cfg broker.Config, notify func(string) error, err
 	}
 	notify = func(string) error { return nil }
 	if path := os.Getenv("NOTIFY_SOCKET"); path != "" {
-		store, err := broker.NewSystemdStore(path)
+		store, err := fdstore.Connect(path)
 		if err != nil {
 			return cfg, nil, err
 		}
@@ -116,6 +118,6 @@ func configure(socket string) (cfg broker.Config, notify func(string) error, err
 		return cfg, nil, errors.New("no socket was passed by systemd, and -socket was not given")
 	}
 	cfg.Idle = -1
-	cfg.Listener, err = broker.Listen(socket)
+	cfg.Listener, err = seqpacket.Listen(socket)
 	return cfg, notify, err
 }

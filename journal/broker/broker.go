@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -41,8 +40,7 @@ type Config struct {
 type Broker struct {
 	cfg     Config
 	journal *journalSocket
-	listen  *os.File
-	accept  syscall.RawConn
+	listen  *seqpacket.Listener
 	wg      sync.WaitGroup // streams and connections
 
 	register sync.Mutex // held during a registration
@@ -66,46 +64,18 @@ func New(cfg Config) (*Broker, error) {
 	if cfg.JournalSocket == "" {
 		cfg.JournalSocket = JournalSocket
 	}
-	if err := unix.SetNonblock(cfg.Listener, true); err != nil {
-		return nil, fmt.Errorf("use listening socket: %w", err)
-	}
-	f := os.NewFile(uintptr(cfg.Listener), "listening socket")
-	rc, err := f.SyscallConn()
+	listen, err := seqpacket.NewListener(cfg.Listener)
 	if err != nil {
 		return nil, fmt.Errorf("use listening socket: %w", err)
 	}
 	b := &Broker{
-		cfg: cfg, listen: f, accept: rc,
+		cfg: cfg, listen: listen,
 		journal: &journalSocket{path: cfg.JournalSocket, warn: cfg.Warn},
 		current: map[string]*container{}, all: map[*container]struct{}{},
 		waiting: map[string][]*client{}, names: map[uint64]struct{}{}, conns: map[*seqpacket.Conn]struct{}{},
 	}
 	b.takeOver(cfg.Stored)
 	return b, nil
-}
-
-// Listen makes a listening socket at path for Config.Listener, with mode 0600,
-// for a broker that systemd did not start. An old socket there is replaced.
-func Listen(path string) (fd int, err error) {
-	fd, err = unix.Socket(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return -1, fmt.Errorf("make socket: %w", err)
-	}
-	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return -1, errors.Join(err, unix.Close(fd))
-	}
-	// The mode of the socket file follows the descriptor's.
-	err = unix.Fchmod(fd, 0o600)
-	if err == nil {
-		err = unix.Bind(fd, &unix.SockaddrUnix{Name: path})
-	}
-	if err == nil {
-		err = unix.Listen(fd, unix.SOMAXCONN)
-	}
-	if err != nil {
-		return -1, errors.Join(&os.PathError{Op: "listen", Path: path, Err: err}, unix.Close(fd))
-	}
-	return fd, nil
 }
 
 func (b *Broker) warn(format string, args ...any) { b.cfg.Warn(format, args...) }
@@ -123,7 +93,7 @@ func (b *Broker) Serve(ctx context.Context) error {
 	}
 	b.mu.Unlock()
 	b.armIdle()
-	stop := context.AfterFunc(ctx, func() { _ = b.listen.SetReadDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() { _ = b.listen.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	err := b.acceptAll(ctx)
 	cancel(err)
@@ -133,7 +103,7 @@ func (b *Broker) Serve(ctx context.Context) error {
 
 func (b *Broker) acceptAll(ctx context.Context) error {
 	for {
-		fd, err := b.acceptOne()
+		fd, err := b.listen.Accept()
 		switch {
 		case ctx.Err() != nil:
 			if err == nil {
@@ -146,7 +116,7 @@ func (b *Broker) acceptAll(ctx context.Context) error {
 			if b.isIdle() {
 				return nil
 			}
-			if err := b.listen.SetReadDeadline(time.Time{}); err != nil {
+			if err := b.listen.SetDeadline(time.Time{}); err != nil {
 				return err
 			}
 		case errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOMEM):
@@ -160,17 +130,6 @@ func (b *Broker) acceptAll(ctx context.Context) error {
 			b.welcome(ctx, fd)
 		}
 	}
-}
-
-func (b *Broker) acceptOne() (fd int, err error) {
-	rErr := b.accept.Read(func(l uintptr) bool {
-		fd, _, err = unix.Accept4(int(l), unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK)
-		return !isRetry(err) && !errors.Is(err, unix.ECONNABORTED)
-	})
-	if rErr != nil {
-		return -1, rErr
-	}
-	return fd, err
 }
 
 // welcome starts the goroutine of a new connection.
@@ -201,7 +160,7 @@ func (b *Broker) armIdle() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.idle == nil {
-		b.idle = time.AfterFunc(b.cfg.Idle, func() { _ = b.listen.SetReadDeadline(time.Unix(1, 0)) })
+		b.idle = time.AfterFunc(b.cfg.Idle, func() { _ = b.listen.SetDeadline(time.Unix(1, 0)) })
 		return
 	}
 	b.idle.Reset(b.cfg.Idle)

@@ -19,6 +19,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cleat-project/cleat/internal/fdstore"
+	"github.com/cleat-project/cleat/internal/seqpacket"
 	"github.com/cleat-project/cleat/journal/stdio"
 )
 
@@ -225,7 +227,7 @@ func brokerProcess(journal string) error {
 	if err != nil {
 		return err
 	}
-	store, err := NewSystemdStore(os.Getenv("NOTIFY_SOCKET"))
+	store, err := fdstore.Connect(os.Getenv("NOTIFY_SOCKET"))
 	if err != nil {
 		return err
 	}
@@ -277,7 +279,7 @@ func serveBrokerAs(t testing.TB, cfg Config, uid uint32) string {
 func serve(t testing.TB, cfg Config, done chan error) string {
 	t.Helper()
 	socket := filepath.Join(shortDir(t), "s")
-	fd, err := Listen(socket)
+	fd, err := seqpacket.Listen(socket)
 	if err != nil {
 		t.Fatal(err)
 	}

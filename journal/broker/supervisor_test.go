@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cleat-project/cleat/internal/seqpacket"
 )
 
 // supervisor does for a broker in a process of its own what systemd does: it
@@ -37,7 +39,7 @@ func newSupervisor(t testing.TB, journal string) *supervisor {
 		t: t, journal: journal, socket: filepath.Join(dir, "s"), path: filepath.Join(dir, "n"),
 		store: map[string][]*os.File{}, marks: make(chan string, 100),
 	}
-	fd, err := Listen(s.socket)
+	fd, err := seqpacket.Listen(s.socket)
 	if err != nil {
 		t.Fatal(err)
 	}
