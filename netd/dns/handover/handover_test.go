@@ -5,14 +5,18 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"golang.org/x/sys/unix"
 
 	"github.com/cleat-project/cleat/internal/nstest"
 	"github.com/cleat-project/cleat/internal/seqpacket"
+	"github.com/cleat-project/cleat/internal/testenv"
 	"github.com/cleat-project/cleat/spec"
 )
 
@@ -53,8 +57,7 @@ func TestParseRequest(t *testing.T) {
 	}
 }
 
-// The sockets are in the container's namespace, which need not be set up, and
-// nothing of it stays with the caller.
+// The sockets are in the container's namespace, and nothing of it stays with the caller.
 func TestOpen(t *testing.T) {
 	box := nstest.New(t, "box")
 	before, err := os.Readlink("/proc/self/ns/net")
@@ -97,16 +100,50 @@ func TestOpen(t *testing.T) {
 	}
 }
 
-func TestOpenWithLoopbackDown(t *testing.T) {
-	box := nstest.New(t, "box")
-	box.Run("ip", "link", "set", "lo", "down")
-	s, err := Open(box.FD())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Close(); err != nil {
-		t.Error(err)
-	}
+// In a new namespace, where even lo is down, answers come from where questions
+// go: clients drop others.
+func TestOpenInNewNamespace(t *testing.T) {
+	testenv.NeedRoot(t)
+	done := make(chan struct{})
+	go func() { // on a thread that ends with its namespace
+		defer close(done)
+		runtime.LockOSThread()
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			t.Error(err)
+			return
+		}
+		ns, err := os.Open("/proc/thread-self/ns/net")
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer ns.Close()
+		s, err := Open(int(ns.Fd()))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer s.Close()
+		client, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer unix.Close(client)
+		server := &unix.SockaddrInet4{Addr: Addr, Port: Port}
+		err = unix.Sendto(client, []byte("?"), 0, server)
+		buf := make([]byte, 10)
+		_, from, rErr := unix.Recvfrom(s.UDP, buf, 0)
+		if err := errors.Join(err, rErr, unix.Sendto(s.UDP, []byte("!"), 0, from)); err != nil {
+			t.Error(err)
+			return
+		}
+		_, from, err = unix.Recvfrom(client, buf, 0)
+		if diff := cmp.Diff(unix.Sockaddr(server), from, cmpopts.IgnoreUnexported(unix.SockaddrInet4{})); diff != "" || err != nil {
+			t.Errorf("answer from elsewhere: %v %s", err, diff)
+		}
+	}()
+	<-done
 }
 
 // server answers each connection with the next of answers; "" hangs up.

@@ -29,8 +29,8 @@ func (s Sockets) Close() error {
 }
 
 // Open binds both sockets in network namespace ns, a descriptor that stays the
-// caller's. The namespace's lo need not be up yet. It works on a thread of its
-// own, which ends if it cannot come back.
+// caller's, and brings lo up there. It works on a thread of its own, which ends if
+// it cannot come back.
 func Open(ns int) (Sockets, error) {
 	type result struct {
 		s   Sockets
@@ -62,6 +62,12 @@ func Open(ns int) (Sockets, error) {
 
 // open binds both sockets in the network namespace of the calling thread.
 func open() (s Sockets, err error) {
+	// Without it there is no such address. (IP_FREEBIND would not do: in a new
+	// namespace, which has no table of local addresses, the kernel takes every
+	// address for one of many and answers from another.)
+	if err := loopbackUp(); err != nil {
+		return s, fmt.Errorf("bring up lo: %w", err)
+	}
 	if s.UDP, err = bind(unix.SOCK_DGRAM); err != nil {
 		return s, err
 	}
@@ -79,13 +85,27 @@ func bind(kind int) (fd int, err error) {
 	if err != nil {
 		return -1, fmt.Errorf("make socket for name lookups: %w", err)
 	}
-	err = unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_FREEBIND, 1)
-	if err == nil {
-		err = unix.Bind(fd, &unix.SockaddrInet4{Addr: Addr, Port: Port})
-	}
-	if err != nil {
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: Addr, Port: Port}); err != nil {
 		_ = unix.Close(fd)
 		return -1, fmt.Errorf("bind %d.%d.%d.%d:%d for name lookups: %w", Addr[0], Addr[1], Addr[2], Addr[3], Port, err)
 	}
 	return fd, nil
+}
+
+// loopbackUp brings lo up, which gives it its addresses.
+func loopbackUp() error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = unix.Close(fd) }()
+	lo, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	if err := unix.IoctlIfreq(fd, unix.SIOCGIFFLAGS, lo); err != nil {
+		return err
+	}
+	lo.SetUint16(lo.Uint16() | unix.IFF_UP)
+	return unix.IoctlIfreq(fd, unix.SIOCSIFFLAGS, lo)
 }
