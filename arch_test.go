@@ -35,6 +35,7 @@ var allowed = map[string][]string{
 	"cmd/cleat":        {"engine", "host", "journal/stdio", "image"},
 	"cmd/cleat-init":   {"sandbox", "rootfs", "state", "journal/stdio", "journal/event", "netd"},
 	"cmd/cleat-stdiod": {"journal"},
+	"cmd/cleat-netd":   {"netd", "state"},
 	"tests":            {},
 	"examples":         {},
 	"internal":         {},

@@ -36,7 +36,7 @@ func (e *Engine) start(ctx context.Context, c spec.Container) error {
 	if up, err := e.isUp(ctx, c); err != nil || up {
 		return err
 	}
-	if err := e.ensureBroker(ctx); err != nil {
+	if err := e.ensureDaemons(ctx, c); err != nil {
 		return err
 	}
 	if err := e.noteManualStart(c); err != nil {

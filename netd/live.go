@@ -35,21 +35,31 @@ type Live struct {
 // has a process, be it the start helper or the payload.
 func (l Live) Running() bool { return occupied(l.Cgroup) }
 
-// occupied reports whether a control group has processes, see cgroups(7).
+// occupied reports whether a control group has processes.
 func occupied(cgroup string) bool {
-	if cgroup == "" {
-		return false
-	}
-	events, err := os.ReadFile(filepath.Join(cgroupRoot, cgroup, "cgroup.events"))
-	return err == nil && bytes.Contains(events, []byte("populated 1\n"))
+	return cgroup != "" && Populated(EventsFile(CgroupRoot, cgroup))
 }
 
-const cgroupRoot = "/sys/fs/cgroup"
+// CgroupRoot is where cgroup2 is mounted.
+const CgroupRoot = "/sys/fs/cgroup"
+
+// EventsFile returns the file that tells whether a control group has processes,
+// and whose changes can be watched; root is CgroupRoot. See cgroups(7).
+func EventsFile(root, cgroup string) string { return filepath.Join(root, cgroup, "cgroup.events") }
+
+// Populated reports whether an EventsFile tells of processes.
+func Populated(eventsFile string) bool {
+	events, err := os.ReadFile(eventsFile)
+	return err == nil && bytes.Contains(events, []byte("populated 1\n"))
+}
 
 // Lives is the directory of the records of what runs. It lies on a tmpfs. All
 // methods may be called by many processes at a time; of one container's record
 // only its own helper is the writer, and who holds the container's lock.
 type Lives struct{ dir string }
+
+// LiveDir is the directory of the records, below the runtime root.
+const LiveDir = "net/live"
 
 // NewLives returns the records below dir, for example /run/cleat/net/live. The
 // directory is made when it is needed.

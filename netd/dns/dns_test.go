@@ -237,7 +237,7 @@ func newUpstream(t *testing.T, mangle func([]byte) [][]byte) *upstream {
 			if err != nil {
 				return
 			}
-			if msg, err := readTCP(c); err == nil {
+			if msg, err := readTCP(c, maxTCP); err == nil {
 				for _, r := range u.replies(msg) {
 					_ = writeTCP(c, r)
 				}
@@ -299,7 +299,7 @@ func serve(t *testing.T, s *Server, view View) (ask func(network, name string) s
 		}
 		send, receive := writeUDP, readUDP
 		if network == "tcp" {
-			send, receive = writeTCP, readTCP
+			send, receive = writeTCP, readLongTCP
 		}
 		if err := send(c, question(t, name, dnsmessage.TypeA)); err != nil {
 			t.Fatal(err)

@@ -23,7 +23,12 @@ type Entry struct {
 type Records struct {
 	addrs map[string][]netip.Addr // by name, lower case, without final dot
 	names map[netip.Addr]string
+	parts []*Records // asked in turn for what is not here
 }
+
+// Join returns records that hold what parts hold, without a copy of it. Where
+// several parts have a name, the first with an answer is asked alone.
+func Join(parts ...*Records) *Records { return &Records{parts: parts} }
 
 // NewRecords makes the records of a view: all containers on the networks of the
 // one that asks. A name that several containers have leads to all of them.
@@ -51,28 +56,56 @@ func NewRecords(entries []Entry) *Records {
 // question is ours to answer: a name of ours without an address of the family
 // that was asked for has an empty answer.
 func (r *Records) lookup(q dnsmessage.Question) (answer []dnsmessage.ResourceBody, ours bool) {
-	if r == nil || q.Class != dnsmessage.ClassINET {
+	if q.Class != dnsmessage.ClassINET {
 		return nil, false
 	}
 	name := strings.ToLower(strings.TrimSuffix(q.Name.String(), "."))
-	if q.Type == dnsmessage.TypePTR {
-		a, ok := reverse(name)
-		if target := r.names[a]; ok && target != "" {
-			n, err := dnsmessage.NewName(target + ".")
-			return []dnsmessage.ResourceBody{&dnsmessage.PTRResource{PTR: n}}, err == nil
-		}
+	if q.Type != dnsmessage.TypePTR {
+		return r.forward(name, q.Type)
+	}
+	if a, ok := reverse(name); ok {
+		return r.pointer(a)
+	}
+	return nil, false
+}
+
+func (r *Records) forward(name string, t dnsmessage.Type) (answer []dnsmessage.ResourceBody, ours bool) {
+	if r == nil {
 		return nil, false
 	}
 	addrs, ours := r.addrs[name]
 	for _, a := range addrs {
 		switch {
-		case a.Is4() && (q.Type == dnsmessage.TypeA || q.Type == dnsmessage.TypeALL):
+		case a.Is4() && (t == dnsmessage.TypeA || t == dnsmessage.TypeALL):
 			answer = append(answer, &dnsmessage.AResource{A: a.As4()})
-		case a.Is6() && (q.Type == dnsmessage.TypeAAAA || q.Type == dnsmessage.TypeALL):
+		case a.Is6() && (t == dnsmessage.TypeAAAA || t == dnsmessage.TypeALL):
 			answer = append(answer, &dnsmessage.AAAAResource{AAAA: a.As16()})
 		}
 	}
+	for _, p := range r.parts {
+		if len(answer) > 0 {
+			break
+		}
+		found, has := p.forward(name, t)
+		answer, ours = found, ours || has
+	}
 	return answer, ours
+}
+
+func (r *Records) pointer(a netip.Addr) (answer []dnsmessage.ResourceBody, ours bool) {
+	if r == nil {
+		return nil, false
+	}
+	if target := r.names[a]; target != "" {
+		n, err := dnsmessage.NewName(target + ".")
+		return []dnsmessage.ResourceBody{&dnsmessage.PTRResource{PTR: n}}, err == nil
+	}
+	for _, p := range r.parts {
+		if answer, ours := p.pointer(a); ours {
+			return answer, ours
+		}
+	}
+	return nil, false
 }
 
 // reverse parses a name like 2.0.17.172.in-addr.arpa, or its counterpart of 32

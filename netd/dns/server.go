@@ -31,15 +31,23 @@ type Server struct {
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 	// Timeout bounds the wait for one upstream; 0 means 2 s.
 	Timeout time.Duration
-	// Forwards bounds the questions that are being passed on at a time, for each
-	// socket; 0 means 256. More are dropped, and asked again by their clients.
+	// Forwards bounds the questions that are being passed on at a time, and the
+	// connections, for each socket; 0 means 128. More questions are dropped, and
+	// asked again by their clients; more connections wait.
 	Forwards int
+	// Rate bounds the questions that are taken in a second, for each socket; 0
+	// means 10,000. More wait in the socket, and what does not fit there is dropped
+	// by the kernel at its sender's cost: a flood slows down nobody else.
+	Rate int
 
 	turn atomic.Uint32
 }
 
 // maxTCP bounds a message over TCP, whose length is told in sixteen bits.
 const maxTCP = 65535
+
+// maxQuery bounds a query over TCP. They are short, and many may be under way.
+const maxQuery = 4096
 
 // tcpIdle is how long a connection may be silent (RFC 7766, section 6.2.3).
 const tcpIdle = 10 * time.Second
@@ -56,7 +64,15 @@ func (s *Server) slots() chan struct{} {
 	if s.Forwards > 0 {
 		return make(chan struct{}, s.Forwards)
 	}
-	return make(chan struct{}, 256)
+	return make(chan struct{}, 128)
+}
+
+func (s *Server) pace() *pace {
+	rate := s.Rate
+	if rate == 0 {
+		rate = 10_000
+	}
+	return &pace{limit: max(rate/int(time.Second/paceWindow), 1)}
 }
 
 // ServePacket answers the queries that come by conn, as view says at the time of
@@ -68,9 +84,9 @@ func (s *Server) ServePacket(ctx context.Context, conn net.PacketConn, view func
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 	defer conn.Close()
-	slots := s.slots()
+	slots, pace := s.slots(), s.pace()
 	buf := make([]byte, maxUDP)
-	for {
+	for pace.wait(ctx) {
 		n, from, err := conn.ReadFrom(buf)
 		if errors.Is(err, net.ErrClosed) {
 			return nil
@@ -102,6 +118,7 @@ func (s *Server) ServePacket(ctx context.Context, conn net.PacketConn, view func
 		default:
 		}
 	}
+	return nil
 }
 
 // ServeStream answers the queries of the connections that l accepts, like
@@ -113,32 +130,36 @@ func (s *Server) ServeStream(ctx context.Context, l net.Listener, view func() Vi
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { _ = l.Close() })()
 	defer l.Close()
-	slots := s.slots()
+	slots, pace := s.slots(), s.pace()
 	for {
 		slots <- struct{}{}
 		conn, err := l.Accept()
 		if errors.Is(err, net.ErrClosed) {
 			return nil
 		}
+		if scarce(err) && wait(ctx, scarcePause) {
+			<-slots
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("accept: %w", err)
 		}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			s.serveConn(ctx, conn, view)
+			s.serveConn(ctx, conn, pace, view)
 		})
 	}
 }
 
 // serveConn answers one client's queries, one after the other, until it goes.
-func (s *Server) serveConn(ctx context.Context, conn net.Conn, view func() View) {
+func (s *Server) serveConn(ctx context.Context, conn net.Conn, pace *pace, view func() View) {
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 	defer conn.Close()
-	for {
+	for pace.wait(ctx) {
 		if conn.SetDeadline(time.Now().Add(tcpIdle)) != nil {
 			return
 		}
-		raw, err := readTCP(conn)
+		raw, err := readTCP(conn, maxQuery)
 		if err != nil {
 			return
 		}
@@ -204,7 +225,7 @@ func (s *Server) exchange(ctx context.Context, network string, raw []byte, q que
 	}
 	send, receive := writeUDP, readUDP
 	if network == "tcp" {
-		send, receive = writeTCP, readTCP
+		send, receive = writeTCP, readLongTCP
 	}
 	if err := send(conn, out); err != nil {
 		return nil, fmt.Errorf("ask name server %s: %w", up, err)
@@ -240,23 +261,35 @@ func writeUDP(conn net.Conn, msg []byte) error {
 	return err
 }
 
+// readUDP reads an answer. One that is longer than what clients are told to ask
+// for is cut off, which its header then says.
 func readUDP(conn net.Conn) ([]byte, error) {
-	buf := make([]byte, maxTCP)
+	buf := make([]byte, maxUDP+1)
 	n, err := conn.Read(buf)
+	if n > maxUDP {
+		buf[2] |= 0x02 // TC, see RFC 1035, section 4.1.1
+		n = maxUDP
+	}
 	return buf[:n], err
 }
+
+func readLongTCP(conn net.Conn) ([]byte, error) { return readTCP(conn, maxTCP) }
 
 func writeTCP(conn net.Conn, msg []byte) error {
 	_, err := conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(msg))), msg...))
 	return err
 }
 
-func readTCP(conn net.Conn) ([]byte, error) {
-	var size [2]byte
-	if _, err := io.ReadFull(conn, size[:]); err != nil {
+func readTCP(conn net.Conn, limit int) ([]byte, error) {
+	var head [2]byte
+	if _, err := io.ReadFull(conn, head[:]); err != nil {
 		return nil, err
 	}
-	msg := make([]byte, binary.BigEndian.Uint16(size[:]))
+	size := int(binary.BigEndian.Uint16(head[:]))
+	if size > limit {
+		return nil, fmt.Errorf("message of %d bytes, more than %d", size, limit)
+	}
+	msg := make([]byte, size)
 	_, err := io.ReadFull(conn, msg)
 	return msg, err
 }

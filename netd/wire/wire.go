@@ -34,7 +34,7 @@ type Host struct {
 func (h Host) Leases() netd.Leases { return netd.NewLeases(filepath.Join(h.RunRoot, "net/leases")) }
 
 // Lives returns the records of running containers.
-func (h Host) Lives() netd.Lives { return netd.NewLives(filepath.Join(h.RunRoot, "net/live")) }
+func (h Host) Lives() netd.Lives { return netd.NewLives(filepath.Join(h.RunRoot, netd.LiveDir)) }
 
 // lasts returns the records of the runs before, for the sake of their addresses.
 func (h Host) lasts() netd.Lives { return netd.NewLives(filepath.Join(h.RunRoot, "net/last")) }
