@@ -8,7 +8,7 @@ DESTDIR ?=
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 GOFILES := $(shell git ls-files '*.go' 2>/dev/null)
-BINS    := cleat cleat-init cleat-stdiod
+BINS    := cleat cleat-init cleat-stdiod cleat-netd
 TOOL    := $(GO) tool -modfile=tools/go.mod
 
 # What cleat itself needs of the distribution, and what only its tests need.
@@ -92,7 +92,7 @@ install-files:
 	for b in $(filter-out cleat,$(BINS)); do install -D -m 0755 bin/$$b $(DESTDIR)$(PREFIX)/libexec/cleat/$$b; done
 	for u in packaging/units/*.{service,socket,slice}; do \
 	  install -D -m 0644 $$u $(DESTDIR)$(PREFIX)/lib/systemd/system/$$(basename $$u); \
-	  sed -i 's#@LIBEXEC@#$(PREFIX)/libexec/cleat#g; s#@RUNROOT@#/run/cleat#g' $(DESTDIR)$(PREFIX)/lib/systemd/system/$$(basename $$u); \
+	  sed -i 's#@LIBEXEC@#$(PREFIX)/libexec/cleat#g; s#@RUNROOT@#/run/cleat#g; s#@ROOT@#/var/lib/cleat#g' $(DESTDIR)$(PREFIX)/lib/systemd/system/$$(basename $$u); \
 	done
 
 .PHONY: packages

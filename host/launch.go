@@ -31,6 +31,7 @@ const (
 // bootPlan is what the first process of a host needs to know.
 type bootPlan struct {
 	Dirs           planDirs
+	Root           string // cleat's
 	RunRoot        string
 	Libexec        string
 	Systemd        string // directory of systemd's programs
@@ -99,8 +100,8 @@ func (d dirs) plan(o Options) (bootPlan, error) {
 		o.Libexec = filepath.Dir(exe)
 	}
 	return bootPlan{
-		Dirs:    planDirs{d.units, d.etc, d.journal, d.extra, d.bootLog},
-		RunRoot: o.RunRoot, Libexec: o.Libexec, Systemd: systemd,
+		Dirs: planDirs{d.units, d.etc, d.journal, d.extra, d.bootLog},
+		Root: d.root, RunRoot: o.RunRoot, Libexec: o.Libexec, Systemd: systemd,
 		PrivateNetwork: o.PrivateNetwork,
 	}, nil
 }

@@ -67,7 +67,7 @@ func copyFiles(files fs.FS, from, to string, p bootPlan) error {
 	if err != nil {
 		return err
 	}
-	fill := strings.NewReplacer("@SYSTEMD@", escape(p.Systemd), "@LIBEXEC@", escape(p.Libexec), "@RUNROOT@", escape(p.RunRoot))
+	fill := strings.NewReplacer("@SYSTEMD@", escape(p.Systemd), "@LIBEXEC@", escape(p.Libexec), "@ROOT@", escape(p.Root), "@RUNROOT@", escape(p.RunRoot))
 	for _, e := range entries {
 		text, err := fs.ReadFile(files, path.Join(from, e.Name()))
 		if err != nil {

@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -149,7 +150,7 @@ func TestManual(t *testing.T) {
 		}
 	}
 	// A page that systemd's units or other pages refer to has to be there.
-	for _, page := range []string{"man5/cleat.yaml.5", "man8/cleat-init.8", "man8/cleat-stdiod.8"} {
+	for _, page := range []string{"man5/cleat.yaml.5", "man8/cleat-init.8", "man8/cleat-netd.8", "man8/cleat-stdiod.8"} {
 		if text := unzip(t, all, "/usr/share/man/"+page+".gz"); strings.Contains(text, "@") {
 			t.Errorf("man page %s has a placeholder", page)
 		}
@@ -219,7 +220,7 @@ func TestContent(t *testing.T) {
 		}
 	}
 	for path, data := range all {
-		if strings.HasPrefix(path, "/usr/lib/systemd/") && strings.Contains(data, "@") {
+		if strings.HasPrefix(path, "/usr/lib/systemd/") && regexp.MustCompile("@[A-Z]+@").MatchString(data) {
 			t.Errorf("%s has a placeholder:\n%s", path, data)
 		}
 	}
@@ -227,6 +228,8 @@ func TestContent(t *testing.T) {
 		"/etc/apparmor.d/cleat-default":                  "profile cleat-default",
 		"/etc/cleat/cleat.yaml":                          "default_network",
 		"/usr/lib/systemd/system/cleat-stdiod.socket":    "/run/cleat/stdiod.sock",
+		"/usr/lib/systemd/system/cleat-netd.socket":      "/run/cleat/netd.sock",
+		"/usr/lib/systemd/system/cleat-netd.service":     "/usr/libexec/cleat/cleat-netd -root /var/lib/cleat -runroot /run/cleat",
 		"/usr/lib/systemd/system/cleat-stdiod.service":   "/usr/libexec/cleat/cleat-stdiod",
 		"/usr/lib/systemd/system/cleat.slice":            "[Unit]",
 		"/usr/lib/systemd/system-preset/90-cleat.preset": "enable cleat-stdiod.socket",

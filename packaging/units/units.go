@@ -1,6 +1,7 @@
 // Package units holds the unit files that come with cleat, for the packages of
 // distributions and for the embedded host. In them @LIBEXEC@ stands for the
-// directory of cleat's helper binaries and @RUNROOT@ for that of its sockets.
+// directory of cleat's helper binaries, @ROOT@ for its root directory and @RUNROOT@
+// for that of its sockets.
 package units
 
 import "embed"
