@@ -27,6 +27,7 @@ type backend interface {
 	ender
 	remover
 	lister
+	sizer
 	attacher
 	executor
 	logger

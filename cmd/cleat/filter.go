@@ -12,36 +12,56 @@ import (
 	"github.com/cleat-project/cleat/spec"
 )
 
-// filters are the conditions of --filter: the values of one key are
+// filters are the conditions of ps's --filter: the values of one key are
 // alternatives, except for labels, and all keys have to match.
-type filters map[string][]string
+type filters struct {
+	listFilter
+	isTask *bool
+	ports  []portFilter
+}
 
-// The keys of --filter that ps knows.
-var filterKeys = []string{"ancestor", "before", "exited", "id", "label", "name", "network", "since", "status", "volume"}
+// The keys of --filter that ps knows. Docker's isolation tells something on
+// Windows alone, and is ignored elsewhere.
+var filterKeys = []string{
+	"ancestor", "before", "exited", "expose", "health", "id", "is-task", "isolation", "label", "name", "network", "publish", "since", "status", "volume",
+}
 
-// parseFilters reads KEY=VALUE pairs.
-func parseFilters(pairs []string) (filters, error) {
-	f := make(filters)
-	for _, pair := range pairs {
-		key, value, ok := strings.Cut(pair, "=")
-		if !ok {
-			return nil, fmt.Errorf("invalid argument %q for \"-f, --filter\" flag: invalid filter '%s': it has the form KEY=VALUE", pair, pair)
-		}
-		key, value = strings.ToLower(strings.TrimSpace(key)), strings.TrimSpace(value)
-		if !slices.Contains(filterKeys, key) {
-			return nil, fmt.Errorf("invalid filter '%s': the filters are %s", key, strings.Join(filterKeys, ", "))
-		}
-		if key == "status" {
-			if err := checkStatus(value); err != nil {
-				return nil, err
-			}
-		}
-		if _, err := strconv.Atoi(value); key == "exited" && err != nil {
-			return nil, fmt.Errorf("invalid filter 'exited=%s': it wants a number", value)
-		}
-		f[key] = append(f[key], value)
+// The states of a health check.
+var healthStates = []string{"starting", "healthy", "unhealthy", "none"}
+
+// psFilters checks the values of l.
+func psFilters(l listFilter) (filters, error) {
+	f := filters{listFilter: l}
+	err := l.check(filterKeys...)
+	if err != nil {
+		return f, err
 	}
-	return f, nil
+	for _, v := range l["status"] {
+		if err := checkStatus(v); err != nil {
+			return f, err
+		}
+	}
+	for _, v := range l["exited"] {
+		if _, err := strconv.Atoi(v); err != nil {
+			return f, fmt.Errorf("invalid filter 'exited=%s': it wants a number", v)
+		}
+	}
+	for _, v := range l["health"] {
+		if !slices.Contains(healthStates, v) {
+			return f, fmt.Errorf("invalid filter 'health=%s': the states are %s", v, strings.Join(healthStates, ", "))
+		}
+	}
+	for _, key := range []string{"expose", "publish"} {
+		for _, v := range l[key] {
+			p, err := parsePortFilter(key, v)
+			if err != nil {
+				return f, err
+			}
+			f.ports = append(f.ports, p)
+		}
+	}
+	f.isTask, err = l.truth("is-task")
+	return f, err
 }
 
 func checkStatus(s string) error {
@@ -59,7 +79,7 @@ func (f filters) apply(list []engine.Container, anyState bool) ([]engine.Contain
 	if err != nil {
 		return nil, err
 	}
-	anyState = anyState || len(f["status"]) > 0 || len(f["exited"]) > 0
+	anyState = anyState || len(f.listFilter["status"]) > 0 || len(f.listFilter["exited"]) > 0
 	var out []engine.Container
 	for _, ct := range list {
 		up := ct.Status == engine.StatusRunning || ct.Status == engine.StatusPaused || ct.Status == engine.StatusRestarting
@@ -80,7 +100,7 @@ type matcher struct {
 
 func (f filters) compile(list []engine.Container) (*matcher, error) {
 	m := &matcher{filters: f}
-	for _, pattern := range f["name"] {
+	for _, pattern := range f.listFilter["name"] {
 		re, err := regexp.Compile(pattern)
 		if err != nil {
 			return nil, fmt.Errorf("invalid filter 'name=%s': %w", pattern, err)
@@ -88,10 +108,10 @@ func (f filters) compile(list []engine.Container) (*matcher, error) {
 		m.names = append(m.names, re)
 	}
 	var err error
-	if m.before, err = reference(list, f["before"]); err != nil {
+	if m.before, err = reference(list, f.listFilter["before"]); err != nil {
 		return nil, err
 	}
-	m.since, err = reference(list, f["since"])
+	m.since, err = reference(list, f.listFilter["since"])
 	return m, err
 }
 
@@ -111,16 +131,19 @@ func reference(list []engine.Container, refs []string) (*engine.Container, error
 
 func (m *matcher) match(ct engine.Container) bool {
 	one := func(key string, test func(string) bool) bool {
-		return len(m.filters[key]) == 0 || slices.ContainsFunc(m.filters[key], test)
+		return len(m.listFilter[key]) == 0 || slices.ContainsFunc(m.listFilter[key], test)
 	}
 	return one("id", func(v string) bool { return strings.HasPrefix(ct.ID, v) }) &&
 		m.matchName(ct) &&
-		!slices.ContainsFunc(m.filters["label"], func(v string) bool { return !hasLabel(ct.Labels, v) }) &&
+		!slices.ContainsFunc(m.listFilter["label"], func(v string) bool { return !hasLabel(ct.Labels, v) }) &&
 		one("status", func(v string) bool { return string(ct.Status) == v }) &&
 		one("exited", func(v string) bool { return hasExited(ct, v) }) &&
 		one("ancestor", func(v string) bool { return fromImage(ct.Image, v) }) &&
 		one("volume", func(v string) bool { return hasVolume(ct.Mounts, v) }) &&
-		one("network", func(v string) bool { return ct.Network.Mode == v }) &&
+		one("network", func(v string) bool { return onNetwork(ct.Network, v) }) &&
+		one("health", func(v string) bool { return v == healthOf(ct) }) &&
+		(m.isTask == nil || !*m.isTask) && // there is no Swarm
+		(len(m.ports) == 0 || slices.ContainsFunc(m.ports, func(p portFilter) bool { return p.match(ct) })) &&
 		(m.before == nil || ct.Created.Before(m.before.Created)) &&
 		(m.since == nil || ct.Created.After(m.since.Created))
 }
@@ -155,6 +178,67 @@ func fromImage(img spec.Image, want string) bool {
 		return true
 	}
 	return img.Reference == want || familiar(img.Reference) == familiar(want)
+}
+
+// onNetwork matches the name of a network, the beginning of its id, or "host" and
+// "none".
+func onNetwork(n spec.Network, want string) bool {
+	if networkText(spec.Network{Mode: n.Mode}) == want && want != "" {
+		return true
+	}
+	return slices.ContainsFunc(n.Endpoints, func(ep spec.Endpoint) bool {
+		return ep.Network == want || want != "" && strings.HasPrefix(ep.NetworkID, want)
+	})
+}
+
+// healthOf is the state of a container's health check in the words of --filter.
+func healthOf(engine.Container) string { return "none" }
+
+// portFilter is a value of --filter publish or expose: PORT[-PORT][/PROTOCOL].
+type portFilter struct {
+	host        bool // a port of the host (publish), not one of the container (expose)
+	first, last uint16
+	proto       spec.Proto
+}
+
+func parsePortFilter(key, value string) (portFilter, error) {
+	bad := fmt.Errorf("invalid filter '%s=%s': it has the form PORT[-PORT][/PROTOCOL]", key, value)
+	ports, proto, ok := strings.Cut(value, "/")
+	if !ok {
+		proto = "tcp"
+	}
+	low, high, isRange := strings.Cut(ports, "-")
+	if !isRange {
+		high = low
+	}
+	first, err := strconv.ParseUint(low, 10, 16)
+	if err != nil {
+		return portFilter{}, bad
+	}
+	last, err := strconv.ParseUint(high, 10, 16)
+	if err != nil || last < first || !slices.Contains([]string{"tcp", "udp", "sctp"}, proto) {
+		return portFilter{}, bad
+	}
+	return portFilter{key == "publish", uint16(first), uint16(last), spec.Proto(proto)}, nil
+}
+
+// match looks at what was asked for. As in Docker, a container that does not run
+// publishes and exposes nothing.
+func (p portFilter) match(ct engine.Container) bool {
+	if !isRunning(ct) && !isPaused(ct) {
+		return false
+	}
+	overlaps := func(first, last uint16) bool { return first != 0 && first <= p.last && max(first, last) >= p.first }
+	for _, port := range slices.Concat(ct.Network.Ports, ct.Network.Exposed) {
+		switch {
+		case port.Proto != p.proto:
+		case p.host && overlaps(port.HostPort, port.HostPortLast):
+			return true
+		case !p.host && overlaps(port.ContainerPort, port.ContainerPort):
+			return true
+		}
+	}
+	return false
 }
 
 // hasVolume matches the name of a volume, or a path on either side.

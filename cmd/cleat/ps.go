@@ -22,12 +22,16 @@ type lister interface {
 	List(ctx context.Context) ([]engine.Container, error)
 }
 
+type sizer interface {
+	Sizes(ctx context.Context, list []engine.Container) ([]engine.ContainerSize, error)
+}
+
 // psFlags are the flags of ps.
 type psFlags struct {
-	all, quiet, latest, noTrunc bool
-	last                        int
-	format                      string
-	filters                     []string
+	all, quiet, latest, noTrunc, size bool
+	last                              int
+	format                            string
+	filter                            listFilter
 }
 
 func newPs(c *cli) *cobra.Command {
@@ -39,16 +43,15 @@ func newPs(c *cli) *cobra.Command {
 	}
 	fs := cmd.Flags()
 	fs.BoolVarP(&f.all, "all", "a", false, "Show all containers (default shows just running)")
-	fs.StringArrayVarP(&f.filters, "filter", "f", nil, "Filter output based on conditions provided")
-	asList(fs.Lookup("filter"))
+	f.filter = defineFilter(fs, "f", "Filter output based on conditions provided")
 	fs.StringVar(&f.format, "format", "", formatUsage)
 	fs.IntVarP(&f.last, "last", "n", -1, "Show n last created containers (includes all states)")
 	fs.BoolVarP(&f.latest, "latest", "l", false, "Show the latest created container (includes all states)")
 	fs.BoolVar(&f.noTrunc, "no-trunc", false, "Don't truncate output")
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "Only display container IDs")
-	refuse(fs, []refusedFlag{{name: "size", short: "s", reason: needsBuild, isBool: true, harmless: "false"}})
+	fs.BoolVarP(&f.size, "size", "s", false, "Display total file sizes")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		filter, err := parseFilters(f.filters)
+		filter, err := psFilters(f.filter)
 		if err != nil {
 			return err
 		}
@@ -67,7 +70,7 @@ const formatUsage = `Format output using a custom template:
 'json':             Print in JSON format
 'TEMPLATE':         Print output using the given Go template`
 
-func (c *cli) ps(ctx context.Context, eng lister, f *psFlags, filter filters) error {
+func (c *cli) ps(ctx context.Context, eng psEngine, f *psFlags, filter filters) error {
 	all, err := eng.List(ctx)
 	if err != nil {
 		return err
@@ -88,7 +91,26 @@ func (c *cli) ps(ctx context.Context, eng lister, f *psFlags, filter filters) er
 	for _, ct := range shown {
 		rows = append(rows, newPsRow(ct, now, f.noTrunc))
 	}
-	return psList.Print(c.out, f.format, f.quiet, rows)
+	list := psList
+	if f.size {
+		list.Columns = append(slices.Clip(list.Columns), format.Column[psRow]{Header: "SIZE", Cell: func(r psRow) string { return r.Size }})
+	}
+	if f.size || strings.Contains(f.format, ".Size") { // reads all that they have written
+		sizes, err := eng.Sizes(ctx, shown)
+		if err != nil {
+			return err
+		}
+		for i, s := range sizes {
+			rows[i].Size = fmt.Sprintf("%s (virtual %s)", format.Size(s.WritableBytes), format.Size(s.TotalBytes))
+		}
+	}
+	return list.Print(c.out, f.format, f.quiet, rows)
+}
+
+// psEngine is what ps needs.
+type psEngine interface {
+	lister
+	sizer
 }
 
 // psRow is a container as ps shows it. The names are those of Docker's
@@ -136,7 +158,7 @@ func newPsRow(ct engine.Container, now time.Time, noTrunc bool) psRow {
 	r := psRow{
 		ID: ct.ID, Image: ct.Image.Reference, Command: commandText(ct.Process.Argv()), CreatedAt: ct.Created.Local().Format("2006-01-02 15:04:05 -0700 MST"),
 		RunningFor: format.Ago(now, ct.Created), State: string(ct.Status), Status: statusText(ct, now), Size: "0B", Names: ct.Name,
-		Networks: ct.Network.Mode, Labels: labelText(ct.Labels), labels: ct.Labels,
+		Networks: networkText(ct.Network), Labels: labelText(ct.Labels), labels: ct.Labels,
 	}
 	var mounts []string
 	volumes := 0
@@ -156,6 +178,19 @@ func newPsRow(ct engine.Container, now time.Time, noTrunc bool) psRow {
 	}
 	r.Command = strconv.Quote(r.Command)
 	return r
+}
+
+// networkText names the networks that a container is on. In another's network it
+// has none of its own.
+func networkText(n spec.Network) string {
+	var names []string
+	for _, ep := range n.Endpoints {
+		names = append(names, ep.Network)
+	}
+	if len(names) == 0 && !strings.HasPrefix(n.Mode, "container:") {
+		return n.Mode
+	}
+	return strings.Join(names, ",")
 }
 
 // commandText joins an argument vector; words with spaces are quoted, except

@@ -17,6 +17,15 @@ var now = time.Date(2026, 5, 6, 7, 8, 9, 0, time.UTC)
 
 func (f fleet) List(context.Context) ([]engine.Container, error) { return f.list, nil }
 
+func (f fleet) Sizes(_ context.Context, list []engine.Container) ([]engine.ContainerSize, error) {
+	sizes := make([]engine.ContainerSize, len(list))
+	for i, ct := range list {
+		n := int64(len(ct.Name)) * 1000
+		sizes[i] = engine.ContainerSize{WritableBytes: n, TotalBytes: n + 1_000_000}
+	}
+	return sizes, nil
+}
+
 // fleet is an engine with some containers, the youngest first.
 type fleet struct {
 	backend
@@ -38,6 +47,11 @@ func someContainers() fleet {
 	web.Mounts = []spec.Mount{{Type: spec.MountVolume, Source: "a-very-long-name", Target: "/data"}, {Type: spec.MountBind, Source: "/srv", Target: "/s"}}
 	db := ct("cd", "web-db", "registry.lan:5000/db:1.2@sha256:"+strings.Repeat("0", 64), engine.StatusPaused, 5*time.Hour)
 	db.Process.Cmd = []string{"--with", "two words", "and", "more"}
+	db.Network = spec.Network{
+		Mode: "back", Endpoints: []spec.Endpoint{{NetworkID: "aaaa1111", Network: "back"}, {NetworkID: "bbbb2222", Network: "front"}},
+		Ports:   []spec.Port{{Proto: spec.TCP, HostPort: 8080, HostPortLast: 8090, ContainerPort: 80}},
+		Exposed: []spec.Port{{Proto: spec.UDP, ContainerPort: 53}},
+	}
 	old := ct("ef", "old", "nginx:latest", engine.StatusExited, 48*time.Hour)
 	old.Run.ExitCode, old.Image.ID = 137, "sha256:"+strings.Repeat("7c", 32)
 	return fleet{list: []engine.Container{web, db, old}}
@@ -59,6 +73,10 @@ func TestPs(t *testing.T) {
 		"-q -n 9":          "abababababab\ncdcdcdcdcdcd\nefefefefefef\n",
 		"-a --format {{.Names}}={{.Status}}/{{.State}}":                                           "web=Up 3 hours/running\nweb-db=Up 5 hours (Paused)/paused\nold=Exited (137) 2 days ago/exited\n",
 		"-l --format {{.Mounts}}/{{.LocalVolumes}}/{{.Networks}}/{{.Labels}}/{{.Label_\"tier\"}}": "a-very-long-na…,/srv/1/none/tier=front,x=1/front\n",
+		"-l --format {{.Names}}_{{.Size}}":                                                        "web 3kB (virtual 1MB)\n",
+		"-s --format {{.Size}}":                                                                   "3kB (virtual 1MB)\n6kB (virtual 1.01MB)\n",
+		"-l -s":                                                                                   strings.TrimSuffix(head, "\n") + "     SIZE\n" + "abababababab   nginx     \"serve\"   3 hours ago   Up 3 hours             web       3kB (virtual 1MB)\n",
+		"--format {{.Networks}}":                                                                  "none\nback,front\n",
 		"-l --no-trunc --format {{.Mounts}}":                                                      "a-very-long-name,/srv\n",
 		"--format table_{{.Names}}\\t{{.Label_\"a.b.tier\"}}":                                     "NAMES     tier\nweb       \nweb-db    \n",
 	}
@@ -109,7 +127,23 @@ func TestPsFilters(t *testing.T) {
 		"volume=/srv":             "web",
 		"volume=/data":            "web",
 		"volume=a-very-long-name": "web",
-		"network=none":            "web web-db",
+		"network=none":            "web",
+		"network=front":           "web-db",
+		"network=aaaa":            "web-db",
+		"network=":                "",
+		"publish=8080":            "web-db",
+		"publish=8085-9000/tcp":   "web-db",
+		"publish=8080/udp":        "",
+		"publish=80":              "",
+		"expose=80":               "web-db",
+		"expose=50-60/udp":        "web-db",
+		"expose=8080":             "",
+		"expose=1 publish=8090":   "web-db",
+		"health=none":             "web web-db",
+		"health=healthy":          "",
+		"is-task=true":            "",
+		"is-task=false":           "web web-db",
+		"isolation=process":       "web web-db",
 		"network=host":            "",
 	}
 	for line, names := range tests {
@@ -123,7 +157,11 @@ func TestPsFilters(t *testing.T) {
 		}
 	}
 	for line, msg := range map[string]string{
-		"name":        "it has the form KEY=VALUE",
+		"publish=x":   "it has the form PORT[-PORT][/PROTOCOL]",
+		"expose=9-1":  "it has the form PORT[-PORT][/PROTOCOL]",
+		"expose=1/ip": "it has the form PORT[-PORT][/PROTOCOL]",
+		"health=odd":  "the states are starting, healthy, unhealthy, none",
+		"is-task=odd": "it is true or false",
 		"size=3":      "invalid filter 'size'",
 		"status=odd":  "invalid filter 'status=odd'",
 		"exited=odd":  "wants a number",
