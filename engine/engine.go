@@ -28,6 +28,8 @@ type Options struct {
 	Libexec string // directory of cleat-init; "" means beside the running program, else /usr/libexec/cleat
 	Config  string // file with the settings; "" means config.Path
 
+	Version string // of cleat, for Info; "" means "unknown"
+
 	// Warn receives what the user should know although the call goes on, as one
 	// sentence without a full stop. Nil drops it.
 	Warn func(string)
@@ -153,6 +155,9 @@ func Open(opt Options) (*Engine, error) {
 	}
 	if opt.Config == "" {
 		opt.Config = config.Path
+	}
+	if opt.Version == "" {
+		opt.Version = "unknown"
 	}
 	if opt.Warn == nil {
 		opt.Warn = func(string) {}

@@ -21,18 +21,11 @@ func (f PruneFilter) match(labels map[string]string, created time.Time) bool {
 	if !f.Until.IsZero() && !created.Before(f.Until) {
 		return false
 	}
-	return hasAllLabels(labels, f.Labels) && !slices.ContainsFunc(f.NotLabels, func(want string) bool { return hasLabel(labels, want) })
-}
-
-// hasLabel reports whether labels has KEY, or KEY=VALUE.
-func hasLabel(labels map[string]string, want string) bool {
-	key, value, withValue := strings.Cut(want, "=")
-	got, ok := labels[key]
-	return ok && (!withValue || got == value)
+	return hasAllLabels(labels, f.Labels) && !slices.ContainsFunc(f.NotLabels, func(want string) bool { return HasLabel(labels, want) })
 }
 
 func hasAllLabels(labels map[string]string, want []string) bool {
-	return !slices.ContainsFunc(want, func(w string) bool { return !hasLabel(labels, w) })
+	return !slices.ContainsFunc(want, func(w string) bool { return !HasLabel(labels, w) })
 }
 
 // namePatterns are alternatives; none at all matches every name.

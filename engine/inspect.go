@@ -148,7 +148,7 @@ func inspectHostConfig(c spec.Container, f inspectFacts) *HostConfig {
 		DNS: emptyNotNil(c.Network.DNS), DNSOptions: emptyNotNil(c.Network.DNSOptions), DNSSearch: emptyNotNil(c.Network.DNSSearch),
 		ExtraHosts: c.Network.ExtraHosts, GroupAdd: c.Process.Groups, IpcMode: cmp.Or(c.IPCMode, "private"), OomScoreAdj: c.Limits.OOMScoreAdj,
 		PidMode: c.PIDMode, Privileged: c.Security.Privileged, ReadonlyRootfs: c.ReadOnly, SecurityOpt: securityOptions(c.Security),
-		UTSMode: c.UTSMode, ShmSize: cmp.Or(c.ShmBytes, 64<<20), Sysctls: c.Sysctls, Runtime: "cleat", CgroupParent: slice,
+		UTSMode: c.UTSMode, ShmSize: cmp.Or(c.ShmBytes, 64<<20), Sysctls: c.Sysctls, Runtime: runtimeName, CgroupParent: slice,
 		Devices: []DeviceInspect{}, Ulimits: []UlimitInspect{}, BlkioWeightDevice: []struct{}{},
 		MaskedPaths: f.masked, ReadonlyPaths: f.readonly,
 	}

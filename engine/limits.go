@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -51,8 +50,7 @@ func (e *Engine) warnLimits(l spec.Limits) {
 	if len(need) == 0 {
 		return
 	}
-	data, _ := os.ReadFile("/sys/fs/cgroup/cgroup.controllers") // none if it cannot be read
-	have := strings.Fields(string(data))
+	have := controllers()
 	missing := slices.DeleteFunc(need, func(c string) bool { return slices.Contains(have, c) })
 	if len(missing) > 0 {
 		e.warnf("this machine's cgroup v2 hierarchy lacks the controller %s: limits on it are discarded", strings.Join(missing, ", "))

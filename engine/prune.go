@@ -106,3 +106,58 @@ func (e *Engine) PruneVolumes(ctx context.Context, opt PruneVolumesOptions) (Pru
 	}
 	return p, err
 }
+
+// PruneSystemOptions says what PruneSystem removes.
+type PruneSystemOptions struct {
+	AllImages bool // also images with a tag
+	Volumes   bool // also volumes whose names were made up
+	Filter    PruneFilter
+}
+
+// PruneSystem removes what nobody uses: stopped containers first, because they
+// keep the rest in use. What fails does not keep the others from being removed.
+func (e *Engine) PruneSystem(ctx context.Context, opt PruneSystemOptions) (Pruned, error) {
+	steps := []func(context.Context, PruneSystemOptions) (Pruned, error){
+		func(ctx context.Context, opt PruneSystemOptions) (Pruned, error) {
+			return e.PruneContainers(ctx, opt.Filter)
+		},
+		func(ctx context.Context, opt PruneSystemOptions) (Pruned, error) {
+			return e.PruneNetworks(ctx, opt.Filter)
+		},
+		func(ctx context.Context, opt PruneSystemOptions) (Pruned, error) {
+			if !opt.Volumes {
+				return Pruned{}, nil
+			}
+			return e.PruneVolumes(ctx, PruneVolumesOptions{Filter: opt.Filter})
+		},
+		e.pruneImageKind,
+	}
+	var done Pruned
+	var errs []error
+	for _, step := range steps {
+		p, err := step(ctx, opt)
+		done.add(p)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return done, errors.Join(errs...)
+}
+
+// pruneImageKind is PruneImages in the form of the others.
+func (e *Engine) pruneImageKind(ctx context.Context, opt PruneSystemOptions) (Pruned, error) {
+	f := opt.Filter
+	done, err := e.PruneImages(ctx, PruneImagesOptions{All: opt.AllImages, Until: f.Until, Labels: f.Labels, NotLabels: f.NotLabels})
+	kind := PrunedKind{Name: "Images"}
+	for _, r := range done.Removed {
+		line := "deleted: " + r.Deleted
+		if r.Untagged != "" {
+			line = "untagged: " + r.Untagged
+		}
+		kind.Removed = append(kind.Removed, line)
+	}
+	return Pruned{[]PrunedKind{kind}, done.FreedBytes}, err
+}

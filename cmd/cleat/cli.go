@@ -61,6 +61,9 @@ type backend interface {
 	networkRemover
 	networkPruner
 	eventer
+	systemPruner
+	informer
+	diskMeter
 	Close()
 }
 
@@ -96,7 +99,7 @@ func (c *cli) engine() (backend, error) {
 		return c.eng, nil
 	}
 	settings, _ := c.lookup("CLEAT_CONFIG")
-	eng, err := c.open(engine.Options{Root: c.root, RunRoot: c.runRoot, Config: settings, Warn: c.warn})
+	eng, err := c.open(engine.Options{Root: c.root, RunRoot: c.runRoot, Config: settings, Version: version, Warn: c.warn})
 	if err != nil {
 		return nil, err
 	}

@@ -139,6 +139,7 @@ var verbs = []verb{
 	{name: "login", make: newLogin, group: groupCommon},
 	{name: "logout", make: newLogout, group: groupCommon},
 	{name: "version", make: newVersion, group: groupCommon},
+	{name: "info", make: newInfo, group: groupCommon},
 
 	{name: "container", short: "Manage containers", group: groupManagement, members: []verb{
 		{name: "attach", make: newAttach},
@@ -194,7 +195,10 @@ var verbs = []verb{
 	}},
 	{name: "system", short: "Manage cleat", group: groupManagement, members: []verb{
 		{name: "check", make: newCheck},
+		{name: "df", make: newDf},
 		{name: "events", make: newEvents},
+		{name: "info", make: newInfo},
+		{name: "prune", make: newSystemPrune},
 	}},
 
 	{name: "attach", make: newAttach},

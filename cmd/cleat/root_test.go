@@ -277,10 +277,10 @@ func TestVersion(t *testing.T) {
 	if got := try(t, bystander{}, "--version"); got.Out != "cleat version unknown\n" {
 		t.Errorf("%+v", got)
 	}
-	if got := try(t, bystander{}, "version", "-f", "{{.Version}}/{{.Os}}"); got.Out != "unknown/linux\n" {
+	if got := try(t, bystander{}, "version", "-f", "{{.Client.Version}}/{{.Server.Os}}"); got.Out != "unknown/linux\n" {
 		t.Errorf("%+v", got)
 	}
-	if got := try(t, bystander{}, "version"); !strings.HasPrefix(got.Out, "Version:") {
+	if got := try(t, bystander{}, "version"); !strings.HasPrefix(got.Out, "Client:\n Version:           unknown\n") || !strings.Contains(got.Out, "\n\nServer:\n Engine:\n  Version:           unknown\n") {
 		t.Errorf("%+v", got)
 	}
 }

@@ -1,0 +1,131 @@
+package engine
+
+import (
+	"context"
+	"runtime"
+	"slices"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/cleat-project/cleat/image"
+	"github.com/cleat-project/cleat/spec"
+)
+
+// DiskUsage is what the objects of this machine take.
+type DiskUsage struct {
+	LayersBytes int64 // of all layers of all images, each once
+	Images      []ImageDisk
+	Containers  []ContainerDisk
+	Volumes     []VolumeDisk
+	BuildCache  []BuildCacheDisk
+}
+
+// ImageDisk is what an image takes.
+type ImageDisk struct {
+	Image
+	SharedBytes int64 // in layers that other images have as well
+	Containers  int   // that were made from it, running or not
+}
+
+// ContainerDisk is what a container takes.
+type ContainerDisk struct {
+	Container
+	ContainerSize
+}
+
+// VolumeDisk is what a volume takes.
+type VolumeDisk struct {
+	Volume
+	Bytes int64
+}
+
+// BuildCacheDisk is what a step of a build takes that is kept for the next one.
+type BuildCacheDisk struct {
+	ID     string
+	Bytes  int64
+	InUse  bool
+	Shared bool
+}
+
+// DiskUsage measures all objects. It reads all directories of containers' own
+// layers and of volumes.
+func (e *Engine) DiskUsage(ctx context.Context) (*DiskUsage, error) {
+	containers, err := e.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	images, err := e.images.List()
+	if err != nil {
+		return nil, err
+	}
+	u := &DiskUsage{}
+	u.LayersBytes, u.Images = e.imageDisk(images, containers)
+	sizes, err := e.Sizes(ctx, containers)
+	if err != nil {
+		return nil, err
+	}
+	for i, c := range containers {
+		u.Containers = append(u.Containers, ContainerDisk{c, sizes[i]})
+	}
+	u.Volumes, err = e.volumeDisk(ctx, containers)
+	return u, err
+}
+
+// imageDisk counts every layer once, and how much of each image is shared.
+func (e *Engine) imageDisk(images []Image, containers []Container) (total int64, list []ImageDisk) {
+	users, used := map[image.Digest]int{}, map[string]int{}
+	for _, img := range images {
+		for _, d := range distinct(img.Layers) {
+			users[d]++
+		}
+	}
+	sizes := make(map[image.Digest]int64, len(users))
+	for d := range users {
+		sizes[d] = e.images.LayerSize(d)
+		total += sizes[d]
+	}
+	for _, c := range containers {
+		used[c.Image.ID]++
+	}
+	for _, img := range images {
+		disk := ImageDisk{Image: img, Containers: used[string(img.ID)]}
+		for _, d := range distinct(img.Layers) {
+			if users[d] > 1 {
+				disk.SharedBytes += sizes[d]
+			}
+		}
+		list = append(list, disk)
+	}
+	return total, list
+}
+
+// distinct drops the repetitions that an image may have, of empty layers mostly.
+func distinct(layers []image.Digest) []image.Digest {
+	return slices.Compact(slices.Sorted(slices.Values(layers)))
+}
+
+func (e *Engine) volumeDisk(ctx context.Context, containers []Container) ([]VolumeDisk, error) {
+	volumes, err := e.state.Volumes()
+	if err != nil {
+		return nil, err
+	}
+	users := map[string][]string{}
+	for _, c := range containers {
+		for _, m := range c.Mounts {
+			if m.Type == spec.MountVolume && !slices.Contains(users[m.Source], c.ID) {
+				users[m.Source] = append(users[m.Source], c.ID)
+			}
+		}
+	}
+	list := make([]VolumeDisk, len(volumes))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for i, v := range volumes {
+		group.Go(func() error {
+			bytes, err := usage(ctx, e.state.VolumeDir(v.Name))
+			list[i] = VolumeDisk{e.volume(v, users[v.Name]), bytes}
+			return err
+		})
+	}
+	return list, group.Wait()
+}
