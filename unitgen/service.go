@@ -160,8 +160,8 @@ func killing(c spec.Container, _ ServiceInput) ([]Property, error) {
 	}, nil
 }
 
-// ordering says what has to be there before the container: the broker's socket,
-// that of its published ports, the file systems that hold its state and its bind
+// ordering says what has to be there before the container: the sockets of the
+// daemons that it uses, that of its published ports, the file systems that hold its state and its bind
 // mounts, and those that are its volumes.
 func ordering(c spec.Container, in ServiceInput) ([]Property, error) {
 	paths := []string{expressible(in.Root)}
@@ -175,15 +175,19 @@ func ordering(c spec.Container, in ServiceInput) ([]Property, error) {
 		paths = append(paths, expressible(m.Source))
 	}
 	slices.Sort(paths)
+	daemons := []string{StdioSocket}
+	if in.Names {
+		daemons = append(daemons, NamesSocket)
+	}
 	props := []Property{
 		{"RequiresMountsFor", slices.Compact(paths)},
-		{"Wants", []string{StdioSocket}},
+		{"Wants", daemons},
 	}
 	required := slices.Clone(in.Mounts)
 	if in.Socket {
 		required = append(required, SocketName(c.UnitName()))
 	}
-	props = append(props, Property{"After", append([]string{StdioSocket}, required...)})
+	props = append(props, Property{"After", slices.Concat(daemons, required)})
 	if len(required) > 0 {
 		props = append(props, Property{"Requires", required})
 	}
