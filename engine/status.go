@@ -129,6 +129,9 @@ func (e *Engine) view(c spec.Container, unit supervisor.UnitStatus) (Container, 
 		return v, nil
 	}
 	v.PID, v.Run.StartedAt = live.PID, live.StartedAt
+	if v.Ports, err = e.portsOf(c); err != nil {
+		return Container{}, err
+	}
 	if frozen(c.UnitName()) {
 		v.Status = StatusPaused
 	}

@@ -228,17 +228,13 @@ func (p portFilter) match(ct engine.Container) bool {
 	if !isRunning(ct) && !isPaused(ct) {
 		return false
 	}
-	overlaps := func(first, last uint16) bool { return first != 0 && first <= p.last && max(first, last) >= p.first }
-	for _, port := range slices.Concat(ct.Network.Ports, ct.Network.Exposed) {
-		switch {
-		case port.Proto != p.proto:
-		case p.host && overlaps(port.HostPort, port.HostPortLast):
-			return true
-		case !p.host && overlaps(port.ContainerPort, port.ContainerPort):
-			return true
+	return slices.ContainsFunc(ct.Ports, func(port spec.Port) bool {
+		n := port.ContainerPort
+		if p.host {
+			n = port.HostPort
 		}
-	}
-	return false
+		return port.Proto == p.proto && n != 0 && p.first <= n && n <= p.last
+	})
 }
 
 // hasVolume matches the name of a volume, or a path on either side.

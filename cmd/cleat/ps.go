@@ -158,7 +158,7 @@ func newPsRow(ct engine.Container, now time.Time, noTrunc bool) psRow {
 	r := psRow{
 		ID: ct.ID, Image: ct.Image.Reference, Command: commandText(ct.Process.Argv()), CreatedAt: ct.Created.Local().Format("2006-01-02 15:04:05 -0700 MST"),
 		RunningFor: format.Ago(now, ct.Created), State: string(ct.Status), Status: statusText(ct, now), Size: "0B", Names: ct.Name,
-		Networks: networkText(ct.Network), Labels: labelText(ct.Labels), labels: ct.Labels,
+		Networks: networkText(ct.Network), Ports: portText(ct.Ports), Labels: labelText(ct.Labels), labels: ct.Labels,
 	}
 	var mounts []string
 	volumes := 0

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -49,9 +50,8 @@ func someContainers() fleet {
 	db.Process.Cmd = []string{"--with", "two words", "and", "more"}
 	db.Network = spec.Network{
 		Mode: "back", Endpoints: []spec.Endpoint{{NetworkID: "aaaa1111", Network: "back"}, {NetworkID: "bbbb2222", Network: "front"}},
-		Ports:   []spec.Port{{Proto: spec.TCP, HostPort: 8080, HostPortLast: 8090, ContainerPort: 80}},
-		Exposed: []spec.Port{{Proto: spec.UDP, ContainerPort: 53}},
 	}
+	db.Ports = []spec.Port{{Proto: spec.TCP, HostIP: netip.IPv4Unspecified(), HostPort: 8085, ContainerPort: 80}, {Proto: spec.UDP, ContainerPort: 53}}
 	old := ct("ef", "old", "nginx:latest", engine.StatusExited, 48*time.Hour)
 	old.Run.ExitCode, old.Image.ID = 137, "sha256:"+strings.Repeat("7c", 32)
 	return fleet{list: []engine.Container{web, db, old}}
@@ -59,10 +59,10 @@ func someContainers() fleet {
 
 func TestPs(t *testing.T) {
 	t.Parallel()
-	head := "CONTAINER ID   IMAGE                     COMMAND                  CREATED       STATUS                PORTS     NAMES\n"
+	head := "CONTAINER ID   IMAGE                     COMMAND                  CREATED       STATUS                PORTS                           NAMES\n"
 	running := head +
 		"abababababab   nginx                     \"serve\"                  3 hours ago   Up 3 hours                      web\n" +
-		"cdcdcdcdcdcd   registry.lan:5000/db:1.2  \"serve --with 'two w…\"   5 hours ago   Up 5 hours (Paused)             web-db\n"
+		"cdcdcdcdcdcd   registry.lan:5000/db:1.2  \"serve --with 'two w…\"   5 hours ago   Up 5 hours (Paused)   53/udp, 0.0.0.0:8085->80/tcp   web-db\n"
 	tests := map[string]string{
 		"":                 running,
 		"-q":               "abababababab\ncdcdcdcdcdcd\n",
@@ -131,14 +131,14 @@ func TestPsFilters(t *testing.T) {
 		"network=front":           "web-db",
 		"network=aaaa":            "web-db",
 		"network=":                "",
-		"publish=8080":            "web-db",
+		"publish=8085":            "web-db",
 		"publish=8085-9000/tcp":   "web-db",
-		"publish=8080/udp":        "",
+		"publish=8085/udp":        "",
 		"publish=80":              "",
 		"expose=80":               "web-db",
 		"expose=50-60/udp":        "web-db",
-		"expose=8080":             "",
-		"expose=1 publish=8090":   "web-db",
+		"expose=8085":             "",
+		"expose=1 publish=8085":   "web-db",
 		"health=none":             "web web-db",
 		"health=healthy":          "",
 		"is-task=true":            "",
