@@ -34,7 +34,7 @@ func (e *Engine) Check(ctx context.Context, repair bool) ([]Finding, error) {
 	for _, l := range left {
 		found = append(found, Finding{l.Path, l.Problem, repair})
 	}
-	for _, check := range []func(context.Context, bool) ([]Finding, error){e.checkUnits, e.checkUnitFiles, e.checkRuns, e.checkEphemeral, e.checkContainers, e.checkImages, e.checkStdio, e.checkNetworks} {
+	for _, check := range []func(context.Context, bool) ([]Finding, error){e.checkUnsettled, e.checkUnits, e.checkUnitFiles, e.checkRuns, e.checkEphemeral, e.checkContainers, e.checkImages, e.checkStdio, e.checkNetworks} {
 		more, err := check(ctx, repair)
 		found = append(found, more...)
 		if err != nil {
@@ -99,11 +99,10 @@ func (e *Engine) checkUnits(ctx context.Context, repair bool) ([]Finding, error)
 // cleat itself. One that ends by itself right now has no container any more,
 // but is not lost: it is still about to finish.
 func (e *Engine) ownsUnit(unit string) bool {
-	name, ok := containerName(unit)
-	if !ok {
+	if _, ok := containerName(unit); !ok {
 		return true
 	}
-	_, err := e.state.Find(name)
+	_, err := e.ownerOf(unit)
 	return !isNotFound(err)
 }
 

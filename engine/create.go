@@ -390,6 +390,9 @@ func (e *Engine) store(ctx context.Context, c *spec.Container, opt CreateOptions
 			return err
 		}
 		err = e.state.Create(ctx, *c, files)
+		if err == nil {
+			return e.avoidUnit(ctx, c)
+		}
 		if given || !errors.Is(err, spec.ErrExists) || attempt > 20 {
 			return err
 		}

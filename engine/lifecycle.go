@@ -25,7 +25,7 @@ func (e *Engine) Start(ctx context.Context, ref string) error {
 	if err != nil {
 		return err
 	}
-	return e.state.WithLock(ctx, c.ID, func(c spec.Container) error { return e.start(ctx, c) })
+	return e.withLock(ctx, c.ID, func(c spec.Container) error { return e.start(ctx, c) })
 }
 
 func (e *Engine) start(ctx context.Context, c spec.Container) error {
@@ -38,6 +38,11 @@ func (e *Engine) start(ctx context.Context, c spec.Container) error {
 	}
 	if err := e.ensureDaemons(ctx, c); err != nil {
 		return err
+	}
+	if c.Unit != "" {
+		if c, err = e.settleUnit(ctx, c); err != nil {
+			return err
+		}
 	}
 	if err := e.noteManualStart(c); err != nil {
 		return err
@@ -436,7 +441,7 @@ func (e *Engine) Remove(ctx context.Context, ref string, opt RemoveOptions) erro
 			return err
 		}
 	}
-	err = e.state.WithLock(ctx, c.ID, func(c spec.Container) error {
+	err = e.withLock(ctx, c.ID, func(c spec.Container) error {
 		if opt.Force { // somebody may have started it since; now nobody can
 			if err := e.forceDown(ctx, c); err != nil {
 				return err
@@ -500,28 +505,5 @@ func (e *Engine) removeUnit(ctx context.Context, c spec.Container) error {
 	if err != nil {
 		return err
 	}
-	names := []string{c.UnitName()}
-	if publishes(c) {
-		names = append(names, unitgen.SocketName(c.UnitName()))
-	}
-	for _, name := range names {
-		if err := settle(ctx, conn, name); err != nil {
-			return err
-		}
-	}
-	if !c.Restart.Boot() {
-		return nil
-	}
-	if err := conn.Disable(ctx, c.UnitName()); err != nil && !isNotFound(err) {
-		return err
-	}
-	for _, name := range names {
-		if err := conn.RemoveUnitFile(ctx, name); err != nil {
-			return err
-		}
-		if err := refresh(ctx, conn, name); err != nil {
-			return err
-		}
-	}
-	return nil
+	return e.dropUnits(ctx, conn, c)
 }

@@ -189,6 +189,9 @@ func (e *Engine) portHolder(ctx context.Context, conn *supervisor.Conn, c spec.C
 			return "", err
 		}
 		if err == nil && props.Active() && props.ActiveState != "deactivating" {
+			if owner, err := e.ownerOf("cleat-" + name + ".service"); err == nil {
+				name = owner.Name
+			}
 			return fmt.Sprintf("container %q", name), nil
 		}
 		if err := settle(ctx, conn, "cleat-"+name+".service"); err != nil {

@@ -93,7 +93,7 @@ func (e *Engine) readLogs(ctx context.Context, c spec.Container, opt LogOptions,
 	if err := e.settleLogs(ctx, c); err != nil {
 		return err
 	}
-	q := journal.LogQuery{ContainerID: c.ID, Unit: c.UnitName(), Since: opt.Since, Until: opt.Until, Tail: opt.Tail, Details: opt.Details}
+	q := journal.LogQuery{ContainerID: c.ID, Unit: c.UnitName(), FormerUnits: c.FormerUnits, Since: opt.Since, Until: opt.Until, Tail: opt.Tail, Details: opt.Details}
 	if opt.Follow {
 		done := make(chan struct{})
 		q.Follow, q.Done = true, done

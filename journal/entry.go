@@ -44,6 +44,10 @@ type LogQuery struct {
 	// only entries whose trusted unit is this one, or BrokerUnit, are believed.
 	Unit string
 
+	// FormerUnits are believed like Unit: those that the container was before it
+	// was renamed.
+	FormerUnits []string
+
 	// Since and Until bound LogLine.Time. Both are inclusive; a zero time is no
 	// bound.
 	Since, Until time.Time

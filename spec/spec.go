@@ -28,6 +28,15 @@ type Container struct {
 	Name    string    // unique; [a-zA-Z0-9][a-zA-Z0-9_.-]*
 	Created time.Time // when the container was created
 
+	// Unit is the container's service unit where that does not follow from Name:
+	// systemd cannot rename a unit that runs, and the unit that would follow may
+	// still be that of a container that had this name before. See UnitName.
+	Unit string `json:",omitempty"`
+
+	// FormerUnits are the units that the container was before it was renamed: its
+	// earlier output is theirs.
+	FormerUnits []string `json:",omitempty"`
+
 	Image   Image
 	Process Process
 	Labels  map[string]string `json:",omitempty"`
@@ -208,4 +217,13 @@ func ShortID(id string) string {
 }
 
 // UnitName returns the name of the service unit that a container is.
-func (c Container) UnitName() string { return "cleat-" + c.Name + ".service" }
+func (c Container) UnitName() string {
+	if c.Unit != "" {
+		return c.Unit
+	}
+	return UnitOf(c.Name)
+}
+
+// UnitOf returns the service unit of a container that is called name, unless its
+// record says otherwise.
+func UnitOf(name string) string { return "cleat-" + name + ".service" }

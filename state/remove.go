@@ -38,6 +38,11 @@ func (s *Store) Hide(c spec.Container) error {
 			return fmt.Errorf("release name %q: %w", c.Name, err)
 		}
 	}
+	if c.Unit != "" {
+		if err := s.UnpinUnit(c.Unit, c.ID); err != nil {
+			return err
+		}
+	}
 	return s.discard(c.ID)
 }
 

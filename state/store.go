@@ -44,7 +44,7 @@ type Store struct {
 // root. Those below runRoot are made when there is need.
 func Open(root, runRoot string) (*Store, error) {
 	s := &Store{root, runRoot}
-	if err := makeDirs(root, s.containers(), s.names()); err != nil {
+	if err := makeDirs(root, s.containers(), s.names(), s.pins()); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -182,6 +182,9 @@ func (s *Store) claim(ctx context.Context, name, id string, durable bool) error 
 			return fmt.Errorf("take name %q: %w", name, err)
 		}
 		holder, err := s.idOfName(name)
+		if err == nil && s.dropStray(name, holder) {
+			continue
+		}
 		if err == nil {
 			return fmt.Errorf("container name %q is taken by container %s: remove or rename that one, or choose another name: %w", name, spec.ShortID(holder), spec.ErrExists)
 		}
@@ -301,5 +304,5 @@ func (s *Store) IDs() ([]string, error) {
 		}
 	}
 	slices.Sort(ids)
-	return ids, nil
+	return slices.Compact(ids), nil // one that is being renamed has two names
 }

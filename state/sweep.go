@@ -28,7 +28,7 @@ func (s *Store) Sweep(ctx context.Context, remove bool) ([]Leftover, error) {
 		return names, err
 	}
 	found := names
-	for _, sweep := range []func(bool) ([]Leftover, error){s.sweepContainers, s.sweepVolumes, s.sweepTemp} {
+	for _, sweep := range []func(bool) ([]Leftover, error){s.sweepPins, s.sweepContainers, s.sweepVolumes, s.sweepTemp} {
 		more, err := sweep(remove)
 		found = append(found, more...)
 		if err != nil {
@@ -48,7 +48,15 @@ func (s *Store) sweepNames(ctx context.Context, remove bool) ([]Leftover, error)
 	}
 	var found []Leftover
 	for _, e := range entries {
-		if _, err := s.idOfName(e.Name()); !errors.Is(err, spec.ErrNotFound) {
+		id, err := s.idOfName(e.Name())
+		if err == nil && s.isStray(e.Name(), id) {
+			found = append(found, Leftover{filepath.Join(s.names(), e.Name()), "name of a renaming that did not happen"})
+			if remove {
+				s.dropStray(e.Name(), id)
+			}
+			continue
+		}
+		if !errors.Is(err, spec.ErrNotFound) {
 			continue
 		}
 		found = append(found, Leftover{filepath.Join(s.names(), e.Name()), "name of a container that is gone"})

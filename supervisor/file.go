@@ -32,6 +32,12 @@ func (c *Conn) WriteUnitFile(_ context.Context, name, text string) error {
 	return nil
 }
 
+// HasUnitFile reports whether WriteUnitFile has written a file of that name.
+func (c *Conn) HasUnitFile(name string) bool {
+	path, err := c.unitFile(name)
+	return err == nil && fsx.Exists(path)
+}
+
 // RemoveUnitFile removes a unit file that WriteUnitFile wrote. One that is not
 // there is no error.
 func (c *Conn) RemoveUnitFile(_ context.Context, name string) error {

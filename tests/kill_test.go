@@ -116,6 +116,9 @@ func TestKills(t *testing.T) {
 		{name: "rm -f of a service", pre: detached("--restart=always"), args: []string{"rm", "-f", "{n}"}, told: gone},
 		{name: "stop", pre: detached(), args: []string{"stop", "{n}"}, told: exited},
 		{name: "stop of a service", pre: detached("--restart=unless-stopped"), args: []string{"stop", "{n}"}, told: exited},
+		{name: "rename", pre: detached(), args: []string{"rename", "{n}", "{n}new"}},
+		{name: "rename of a service", pre: detached("--restart=always"), args: []string{"rename", "{n}", "{n}new"}},
+		{name: "rename of what does not run", pre: []string{"create", "--network", "none", "--name", "{n}", "busybox"}, args: []string{"rename", "{n}", "{n}new"}},
 		{name: "restart", pre: detached(), args: []string{"restart", "{n}"}},
 		{name: "pull", args: []string{"pull", "-q", images.remote + "/app:{n}"}, told: func(s site, n, out string) string {
 			return imageThere(s, images.remote+"/app:"+n, out)

@@ -64,6 +64,7 @@ type backend interface {
 	systemPruner
 	informer
 	diskMeter
+	renamer
 	Close()
 }
 

@@ -48,11 +48,9 @@ func (r *Reader) Logs(ctx context.Context, q journal.LogQuery) iter.Seq2[journal
 }
 
 func logMatches(q journal.LogQuery) [][]journal.Match {
-	return [][]journal.Match{
-		{{Name: journal.FieldContainerIDFull, Value: q.ContainerID}},
-		{
-			{Name: journal.FieldSystemdUnit, Value: q.Unit},
-			{Name: journal.FieldSystemdUnit, Value: journal.BrokerUnit},
-		},
+	var units []journal.Match
+	for _, unit := range append([]string{q.Unit, journal.BrokerUnit}, q.FormerUnits...) {
+		units = append(units, journal.Match{Name: journal.FieldSystemdUnit, Value: unit})
 	}
+	return [][]journal.Match{{{Name: journal.FieldContainerIDFull, Value: q.ContainerID}}, units}
 }

@@ -149,9 +149,18 @@ func (p Plan) Encode() (map[string][]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encode %s: %w", ConfigFile, err)
 	}
-	annex, err := json.Marshal(p.Annex)
+	annex, err := p.Annex.Encode()
+	if err != nil {
+		return nil, err
+	}
+	return map[string][]byte{ConfigFile: config, AnnexFile: annex}, nil
+}
+
+// Encode returns the content of the annex's file.
+func (a Annex) Encode() ([]byte, error) {
+	data, err := json.Marshal(a)
 	if err != nil {
 		return nil, fmt.Errorf("encode %s: %w", AnnexFile, err)
 	}
-	return map[string][]byte{ConfigFile: config, AnnexFile: annex}, nil
+	return data, nil
 }
