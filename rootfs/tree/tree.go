@@ -73,10 +73,10 @@ func openChild(dir int, name string) (int, error) {
 }
 
 // openDirAt opens the directory name beneath dir. On the way there and at its
-// end a symbolic link is ELOOP.
+// end a symbolic link is ELOOP: O_NOFOLLOW would make it ENOTDIR at the end.
 func openDirAt(dir int, name string) (int, error) {
 	return sys.Openat2(dir, name, &unix.OpenHow{
-		Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC,
+		Flags:   unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
 	})
 }
