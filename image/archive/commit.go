@@ -1,6 +1,8 @@
 package archive
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -25,8 +27,22 @@ type CommitOptions struct {
 	Created   time.Time // zero means now
 }
 
-// emptyTar is the diff id of a layer without entries: two blocks of zeros.
-const emptyTar = image.Digest("sha256:5f70bf18a086007016e948b04aed3b82103a36bea41755b6cddfaf10ace3c6ef")
+// emptyTar is a tar without entries: its end mark alone.
+var emptyTar [1024]byte
+
+// isEmpty reports whether r holds nothing but a tar without entries, and takes
+// that out.
+func isEmpty(r *bufio.Reader) (bool, error) {
+	head, err := r.Peek(len(emptyTar) + 1)
+	if !errors.Is(err, io.EOF) || !bytes.Equal(head, emptyTar[:]) {
+		if errors.Is(err, io.EOF) {
+			err = nil // a short tar is for the unpacker to judge
+		}
+		return false, err
+	}
+	_, err = r.Discard(len(head))
+	return true, err
+}
 
 // Commit adds an image that stands on opt.Parent and has the layer that r yields
 // as an uncompressed tar. A layer without entries is left out, as in Docker.
@@ -40,7 +56,15 @@ func Commit(ctx context.Context, store *image.Store, r io.Reader, opt CommitOpti
 	if err != nil {
 		return image.Image{}, err
 	}
-	blob, diffID, err := addBlob(ctx, in, cancellable(ctx, r), "", opt.Unpack)
+	layers, blobs := slices.Clone(opt.Parent.Layers), parent.OCI().Layers
+	tar := bufio.NewReaderSize(cancellable(ctx, r), 128<<10)
+	empty, err := isEmpty(tar)
+	if err == nil && !empty {
+		var blob image.Descriptor
+		var diffID image.Digest
+		blob, diffID, err = addBlob(ctx, in, tar, "", opt.Unpack)
+		layers, blobs = append(layers, diffID), append(blobs, blob)
+	}
 	if err != nil {
 		return image.Image{}, err
 	}
@@ -48,11 +72,7 @@ func Commit(ctx context.Context, store *image.Store, r io.Reader, opt CommitOpti
 		opt.Created = time.Now()
 	}
 	created := opt.Created.UTC()
-	step := image.HistoryEntry{Created: created, CreatedBy: opt.CreatedBy, Author: opt.Author, Comment: opt.Message, EmptyLayer: diffID == emptyTar}
-	layers, blobs := slices.Clone(opt.Parent.Layers), parent.OCI().Layers
-	if !step.EmptyLayer {
-		layers, blobs = append(layers, diffID), append(blobs, blob)
-	}
+	step := image.HistoryEntry{Created: created, CreatedBy: opt.CreatedBy, Author: opt.Author, Comment: opt.Message, EmptyLayer: empty}
 	config, err := json.Marshal(image.ConfigFile{
 		Created: created, Author: opt.Author, Comment: opt.Message, Platform: opt.Parent.Platform, Config: opt.Config,
 		RootFS:  image.RootFS{Type: "layers", DiffIDs: layers},
