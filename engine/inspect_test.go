@@ -137,10 +137,60 @@ func TestInspectImage(t *testing.T) {
 	img := image.Image{
 		ID: digest, ManifestDigest: digest, References: []image.Reference{ref}, RepoDigests: []image.Reference{ref.WithDigest(digest)},
 		Created: inspectTime, SizeBytes: 5, Platform: image.Platform{OS: "linux", Architecture: "arm", Variant: "v7"}, Author: "a", Comment: "c",
-		Config: image.Config{Cmd: []string{"x"}, Env: []string{"A=1"}}, Layers: []image.Digest{digest},
+		Layers: []image.Digest{digest},
 	}
-	goldenJSON(t, "inspect_image.json", inspectImage(img, []string{"/r/layers/a", "/r/layers/b"}, inspectTime))
-	if got := inspectImage(image.Image{}, nil, time.Time{}); got.Created != "" || got.RepoTags == nil || got.RepoDigests == nil {
-		t.Errorf("%+v", got)
+	out, err := inspectImage(img, []byte(`{"config":{"Cmd":["x"],"Env":["A=1"]}}`), []string{"/r/layers/a", "/r/layers/b"}, inspectTime)
+	if err != nil {
+		t.Fatal(err)
+	}
+	goldenJSON(t, "inspect_image.json", out)
+	got, err := inspectImage(image.Image{}, []byte("{}"), nil, time.Time{})
+	if err != nil || got.Created != "" || got.RepoTags == nil || got.RepoDigests == nil {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// The same image as dockerd 20.10 shows it: what differs is what the daemon
+// knows of its own storage.
+func TestInspectImageLikeDocker(t *testing.T) {
+	t.Parallel()
+	read := func(name string) []byte {
+		data, err := os.ReadFile(filepath.Join("testdata", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return data
+	}
+	config := read("docker_image_config.json")
+	c, err := image.ParseConfig(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref, err := image.ParseReference("built:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := inspectImage(image.Image{
+		ID: image.DigestOf(config), References: []image.Reference{ref}, Created: c.Created, SizeBytes: 1982256,
+		Platform: c.Platform, Author: c.Author, Comment: c.Comment, Layers: c.RootFS.DiffIDs,
+	}, config, nil, inspectTime)
+	if err != nil {
+		t.Fatal(err)
+	}
+	decode := func(data []byte) (m map[string]any) {
+		if err := json.Unmarshal(data, &m); err != nil {
+			t.Fatal(err)
+		}
+		for _, own := range []string{"Parent", "GraphDriver", "Metadata"} {
+			m[own] = m[own] != nil
+		}
+		return m
+	}
+	data, err := json.Marshal(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(decode(read("docker_image_inspect.json")), decode(data)); diff != "" {
+		t.Errorf("(-docker +cleat):\n%s", diff)
 	}
 }
