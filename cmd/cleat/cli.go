@@ -40,6 +40,7 @@ type backend interface {
 	imagePruner
 	searcher
 	manifestInspector
+	platformChecker
 	tagger
 	loader
 	saver

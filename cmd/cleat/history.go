@@ -35,7 +35,6 @@ func newHistory(c *cli) *cobra.Command {
 	fs.BoolVarP(&f.human, "human", "H", true, "Print sizes and dates in human readable format")
 	fs.BoolVar(&f.noTrunc, "no-trunc", false, "Don't truncate output")
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "Only show image IDs")
-	refuse(fs, []refusedFlag{{name: "platform", reason: onePlatform}})
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		eng, err := c.engine()
 		if err != nil {
@@ -43,6 +42,7 @@ func newHistory(c *cli) *cobra.Command {
 		}
 		return c.history(cmd.Context(), eng, args[0], f)
 	}
+	withPlatform(c, cmd, "Show history for the given platform")
 	return cmd
 }
 

@@ -82,6 +82,17 @@ func (s *shelf) Import(_ context.Context, r io.Reader, opt engine.ImportOptions)
 	return s.list[0], errors.Join(err, s.call("import", opt.Reference, strings.Join(opt.Changes, ";"), opt.Message, opt.Platform))
 }
 
+func (s *shelf) Fetch(_ context.Context, address string) (io.ReadCloser, error) {
+	return io.NopCloser(strings.NewReader("from the net")), s.call("fetch", address)
+}
+
+func (s *shelf) NeedPlatform(_ context.Context, ref, platform string) error {
+	if platform != "linux/amd64" {
+		return classError{"image " + ref + " is for linux/amd64, not for " + platform, spec.ErrNotFound}
+	}
+	return nil
+}
+
 func (s *shelf) History(context.Context, string) ([]engine.ImageLayer, error) {
 	var a, b engine.ImageLayer
 	a.CreatedBy, a.SizeBytes, a.Created, a.Comment = "COPY "+strings.Repeat("x", 60), 1_200_000, time.Now().Add(-time.Hour), "c"
@@ -242,6 +253,23 @@ func TestTagRmiHistory(t *testing.T) {
 	want(t, try(t, s, "history", "nope"), outcome{Err: "cleat: no such image: nope\n", Code: 1})
 }
 
+// An image is for one platform: asking for another is an error, and nothing is done.
+func TestPlatform(t *testing.T) {
+	t.Parallel()
+	for _, verb := range []string{"history", "rmi", "image rm", "push", "image inspect"} {
+		s := newShelf(t)
+		got := try(t, s, append(strings.Fields(verb), "--platform", "linux/arm64", "nginx")...)
+		if got.Code != 1 || !strings.Contains(got.Err, "is for linux/amd64, not for linux/arm64") || len(s.calls) > 0 {
+			t.Errorf("%s: %+v, calls %q", verb, got, s.calls)
+		}
+	}
+	s := newShelf(t)
+	want(t, try(t, s, "rmi", "--platform", "linux/amd64", "a"), outcome{Out: "Untagged: a:latest\nDeleted: sha256:1\n"})
+	if got := try(t, bystander{}, "push", "-a", "--platform", "linux/amd64", "a"); got.Code == 0 {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestLoadAndImport(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "x.tar")
@@ -271,7 +299,9 @@ func TestLoadAndImport(t *testing.T) {
 	for _, args := range [][]string{{"load", "-i", "/nonexist"}, {"import", "/nonexist"}} {
 		want(t, try(t, bystander{}, args...), outcome{Err: "cleat: open /nonexist: no such file or directory\n", Code: 1})
 	}
-	if got := try(t, bystander{}, "import", "https://x/y.tar"); got.Code != 1 || !strings.Contains(got.Err, "hint: fetch it") {
-		t.Errorf("%+v", got)
+	s := newShelf(t)
+	want(t, try(t, s, "import", "https://x/y.tar", "web:1"), imported)
+	if diff := cmp.Diff([]string{"fetch https://x/y.tar", "import web:1   "}, s.calls); diff != "" || s.input != "from the net" {
+		t.Errorf("input %q, calls (-want +got):\n%s", s.input, diff)
 	}
 }

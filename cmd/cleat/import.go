@@ -13,13 +13,14 @@ import (
 )
 
 type importer interface {
+	Fetch(ctx context.Context, address string) (io.ReadCloser, error)
 	Import(ctx context.Context, r io.Reader, opt engine.ImportOptions) (engine.Image, error)
 }
 
 func newImport(c *cli) *cobra.Command {
 	var opt engine.ImportOptions
 	cmd := &cobra.Command{
-		Use: "import [OPTIONS] file|- [REPOSITORY[:TAG]]", Short: "Import the contents from a tarball to create a filesystem image",
+		Use: "import [OPTIONS] file|URL|- [REPOSITORY[:TAG]]", Short: "Import the contents from a tarball to create a filesystem image",
 		Annotations: also("image import", "import"),
 		Args:        between(1, 2),
 	}
@@ -31,27 +32,28 @@ func newImport(c *cli) *cobra.Command {
 		if len(args) == 2 {
 			opt.Reference = args[1]
 		}
-		src, err := c.openImport(args[0])
-		if err != nil {
-			return err
-		}
-		defer func() { _ = src.Close() }() // it was only read
 		eng, err := c.engine()
 		if err != nil {
 			return err
 		}
+		src, err := c.openImport(cmd.Context(), eng, args[0])
+		if err != nil {
+			return err
+		}
+		defer func() { _ = src.Close() }() // it was only read
 		return c.importImage(cmd.Context(), eng, src, opt)
 	}
 	return cmd
 }
 
-// openImport opens the file of an import; "-" is the caller's stdin.
-func (c *cli) openImport(path string) (io.ReadCloser, error) {
+// openImport opens the file or the address of an import; "-" is the caller's
+// stdin.
+func (c *cli) openImport(ctx context.Context, eng importer, path string) (io.ReadCloser, error) {
 	switch {
 	case path == "-":
 		return io.NopCloser(c.in), nil
 	case strings.HasPrefix(path, "http://") || strings.HasPrefix(path, "https://"):
-		return nil, hinted(fmt.Errorf("import of the URL %s is not supported", path), "fetch it with another program and pipe it into 'cleat import -'")
+		return eng.Fetch(ctx, path)
 	}
 	return os.Open(path)
 }

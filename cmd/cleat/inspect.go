@@ -113,7 +113,12 @@ func newInspectContainer(c *cli) *cobra.Command {
 	return cmd
 }
 
-func newInspectImage(c *cli) *cobra.Command  { return newInspectOf(c, "image", new(bool)) }
+func newInspectImage(c *cli) *cobra.Command {
+	cmd := newInspectOf(c, "image", new(bool))
+	withPlatform(c, cmd, "Inspect only if the image is for the given platform")
+	return cmd
+}
+
 func newInspectVolume(c *cli) *cobra.Command { return newInspectOf(c, "volume", new(bool)) }
 
 // newInspectOf returns the command that shows objects of one kind.

@@ -26,10 +26,7 @@ func newPush(c *cli) *cobra.Command {
 	}
 	cmd.Flags().BoolVarP(&f.allTags, "all-tags", "a", false, "Push all tags of an image to the repository")
 	cmd.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "Suppress verbose output")
-	refuse(cmd.Flags(), []refusedFlag{
-		{name: "disable-content-trust", reason: noTrust, isBool: true, harmless: "true"},
-		{name: "platform", reason: onePlatform},
-	})
+	refuse(cmd.Flags(), []refusedFlag{{name: "disable-content-trust", reason: noTrust, isBool: true, harmless: "true"}})
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		eng, err := c.engine()
 		if err != nil {
@@ -37,6 +34,8 @@ func newPush(c *cli) *cobra.Command {
 		}
 		return c.push(cmd.Context(), eng, args[0], f)
 	}
+	withPlatform(c, cmd, "Push only if the image is for the given platform")
+	cmd.MarkFlagsMutuallyExclusive("platform", "all-tags")
 	return cmd
 }
 

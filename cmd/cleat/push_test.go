@@ -66,7 +66,7 @@ func TestPush(t *testing.T) {
 			}
 		}
 	}
-	for _, args := range []string{"push", "push a b", "push A:b", "push --platform linux/arm64 a"} {
+	for _, args := range []string{"push", "push a b", "push A:b"} {
 		if got := try(t, bystander{}, strings.Fields(args)...); got.Code == 0 || got.Err == "" {
 			t.Errorf("%s: %+v", args, got)
 		}

@@ -17,7 +17,6 @@ func (e refusedError) Error() string { return fmt.Sprintf("--%s %s", e.flag, e.r
 const (
 	needsHealth   = "needs health checks, which this version does not have yet"
 	needsBuild    = "is not supported by this version yet"
-	onePlatform   = "is not supported: an image here is for one platform, the one it was pulled, loaded or built for"
 	windowsOnly   = "is for Windows containers only"
 	noTrust       = "can only be true: there is no content trust"
 	neverHere     = "is not supported: the kernel's cgroup v2 has no such control"

@@ -22,7 +22,6 @@ func newRmi(c *cli) *cobra.Command {
 	}
 	cmd.Flags().BoolVarP(&opt.Force, "force", "f", false, "Force removal of the image")
 	cmd.Flags().Bool("no-prune", false, "Do not delete untagged parents (an image here has none)")
-	refuse(cmd.Flags(), []refusedFlag{{name: "platform", reason: onePlatform}})
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		eng, err := c.engine()
 		if err != nil {
@@ -30,6 +29,7 @@ func newRmi(c *cli) *cobra.Command {
 		}
 		return c.removeImages(cmd, eng, opt, args)
 	}
+	withPlatform(c, cmd, "Remove only if the image is for the given platform")
 	return cmd
 }
 

@@ -3,6 +3,7 @@ package registry_test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -71,6 +72,43 @@ func TestSearch(t *testing.T) {
 	}
 	if _, err := c.Search(t.Context(), "x", registry.SearchOptions{Server: "http://198.51.100.1"}); !errors.Is(err, spec.ErrDenied) {
 		t.Errorf("plain HTTP elsewhere: %v", err)
+	}
+}
+
+func TestFetch(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/file":
+			fmt.Fprint(w, "content", r.Header.Get("Authorization"))
+		case "/cut":
+			w.Header().Set("Content-Length", "100")
+			fmt.Fprint(w, "short")
+		case "/away":
+			http.Redirect(w, r, "http://198.51.100.1/file", http.StatusFound)
+		default:
+			http.NotFound(w, r)
+		}
+	}))
+	defer server.Close()
+	c := newClientWith(t, registry.Options{ConfigDir: configWith(t, strings.TrimPrefix(server.URL, "http://"), "user", "secret")})
+	get := func(address string) (string, error) {
+		r, err := c.Fetch(t.Context(), address)
+		if err != nil {
+			return "", err
+		}
+		data, err := io.ReadAll(r)
+		return string(data), errors.Join(err, r.Close())
+	}
+	if got, err := get(server.URL + "/file"); err != nil || got != "content" {
+		t.Errorf("fetched %q, %v", got, err)
+	}
+	for address, class := range map[string]error{
+		server.URL + "/cut": io.ErrUnexpectedEOF, server.URL + "/nosuch": spec.ErrNotFound, server.URL + "/away": spec.ErrDenied,
+		"http://127.0.0.1:1/x": spec.ErrUnavail, "http://198.51.100.1/x": spec.ErrDenied, "file:///etc/passwd": spec.ErrInvalid, "https://": spec.ErrInvalid,
+	} {
+		if _, err := get(address); !errors.Is(err, class) {
+			t.Errorf("%s: %v", address, err)
+		}
 	}
 }
 
