@@ -33,6 +33,8 @@ func TestScripts(t *testing.T) {
 			"settled":     settled,
 			"restarted":   restarted,
 			"killpayload": killPayload,
+			"registry":    serveRegistry,
+			"sign":        signImage,
 			"told":        told,
 		},
 	})

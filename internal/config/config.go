@@ -108,7 +108,7 @@ func Parse(data []byte) (Config, error) {
 	d := yaml.NewDecoder(bytes.NewReader(data))
 	d.KnownFields(true)
 	if err := d.Decode(&c); err != nil && !errors.Is(err, io.EOF) { // io.EOF: empty, or comments only
-		return Config{}, err
+		return Config{}, plain(err)
 	}
 	if err := d.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return Config{}, errors.New("more than one YAML document")
@@ -145,6 +145,28 @@ func (c *Config) parseAddresses() error {
 		p.Prefix = prefix
 	}
 	return nil
+}
+
+// plain puts the errors of the decoder into words for people: without the types
+// of this program.
+func plain(err error) error {
+	bad, ok := errors.AsType[*yaml.TypeError](err)
+	if !ok {
+		return err
+	}
+	texts := make([]string, 0, len(bad.Errors))
+	for _, text := range bad.Errors {
+		if line, name, ok := strings.Cut(text, ": field "); ok {
+			name, _, _ = strings.Cut(name, " ")
+			text = fmt.Sprintf("%s: unknown key %q", line, name)
+		} else if before, value, ok := strings.Cut(text, ": cannot unmarshal "); ok {
+			value, _, _ = strings.Cut(value, " into ")
+			value = value[strings.IndexByte(value, ' ')+1:]
+			text = fmt.Sprintf("%s: %s has no place here", before, strings.NewReplacer("!!seq", "a list", "!!map", "a list of keys").Replace(value))
+		}
+		texts = append(texts, text)
+	}
+	return errors.New(strings.Join(texts, "; "))
 }
 
 func (c Config) check() error {

@@ -61,8 +61,8 @@ func TestParse(t *testing.T) {
 
 func TestParseRefuses(t *testing.T) {
 	tests := map[string]struct{ in, says string }{
-		"unknown key with its line":    {"pull:\n  downloads: 3\nnetwrk: x\n", "line 3: field netwrk not found"},
-		"unknown key below a registry": {"registries:\n  a.io:\n    http: true\n", "line 3: field http not found"},
+		"unknown key with its line":    {"pull:\n  downloads: 3\nnetwrk: x\n", "line 3: unknown key \"netwrk\""},
+		"unknown key below a registry": {"registries:\n  a.io:\n    http: true\n", "line 3: unknown key \"http\""},
 		"wrong type with its line":     {"pull:\n  downloads: many\n", "line 2"},
 		"key given twice":              {"default_network: none\ndefault_network: host\n", "already"},
 		"no YAML":                      {"\t{", "yaml"},
@@ -76,7 +76,7 @@ func TestParseRefuses(t *testing.T) {
 		"pool without size":            {"address_pools:\n- {base: 10.0.0.0/8}\n", "size of 10.0.0.0/8 is 0, want 8 to 30"},
 		"pool in larger parts":         {"address_pools:\n- {base: 10.0.0.0/16, size: 8}\n", "is 8, want 16 to 30"},
 		"pools overlap":                {"address_pools:\n- {base: 10.0.0.0/8, size: 24}\n- {base: 10.1.0.0/16, size: 24}\n", "10.1.0.0/16 overlaps 10.0.0.0/8"},
-		"pool with an unknown key":     {"address_pools:\n- {base: 10.0.0.0/8, size: 24, bits: 3}\n", "line 2: field bits not found"},
+		"pool with an unknown key":     {"address_pools:\n- {base: 10.0.0.0/8, size: 24, bits: 3}\n", "line 2: unknown key \"bits\""},
 		"no downloads":                 {"pull: {downloads: 0}\n", "want 1 to 64"},
 		"registry with scheme":         {"registries:\n  https://a.io: {}\n", "without https://"},
 		"mirror with path":             {"registries:\n  a.io: {mirrors: [b.io/x]}\n", "b.io/x"},

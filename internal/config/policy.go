@@ -78,7 +78,7 @@ func ParsePolicy(data []byte, dir string) (Policy, error) {
 	d := yaml.NewDecoder(bytes.NewReader(data))
 	d.KnownFields(true)
 	if err := d.Decode(&p); err != nil && !errors.Is(err, io.EOF) { // io.EOF: empty, or comments only
-		return Policy{}, err
+		return Policy{}, plain(err)
 	}
 	if err := d.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
 		return Policy{}, errors.New("more than one YAML document")

@@ -69,8 +69,8 @@ rules:
 
 func TestParsePolicyRefuses(t *testing.T) {
 	tests := map[string]struct{ in, says string }{
-		"unknown key with its line":    {"default: accept\nrule: []\n", "line 2: field rule not found"},
-		"unknown key in a rule":        {"rules:\n  - images: a.io\n    action: accept\n    signedby: [x]\n", "line 4: field signedby not found"},
+		"unknown key with its line":    {"default: accept\nrule: []\n", "line 2: unknown key \"rule\""},
+		"unknown key in a rule":        {"rules:\n  - images: a.io\n    action: accept\n    signedby: [x]\n", "line 4: unknown key \"signedby\""},
 		"key given twice":              {"default: accept\ndefault: reject\n", "already"},
 		"unknown default":              {"default: verify\n", `default is "verify"`},
 		"second document":              {"default: reject\n---\ndefault: accept\n", "more than one YAML document"},
@@ -90,7 +90,7 @@ func TestParsePolicyRefuses(t *testing.T) {
 		"upper case":                   {"rules:\n  - {images: a.io/Team, action: reject}\n", "lower case"},
 		"slash at the end":             {"rules:\n  - {images: a.io/team/, action: reject}\n", "neither a repository"},
 		"scheme":                       {"rules:\n  - {images: 'https://a.io', action: reject}\n", "port"},
-		"rules are not a list":         {"rules: {images: a.io}\n", "line 1"},
+		"rules are not a list":         {"rules: {images: a.io}\n", "line 1: a list of keys has no place here"},
 		"keys are not a list of paths": {"rules:\n  - {images: a.io, signed_by: {a: b}}\n", "line 2"},
 	}
 	for name, tt := range tests {
@@ -117,7 +117,7 @@ func TestLoadPolicy(t *testing.T) {
 	if err := os.WriteFile(path, []byte("rulez: []\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := config.LoadPolicy(path); err == nil || !strings.Contains(err.Error(), path+": yaml") || !strings.Contains(err.Error(), "line 1") {
+	if _, err := config.LoadPolicy(path); err == nil || !strings.Contains(err.Error(), path+": line 1: unknown key") || !strings.Contains(err.Error(), "line 1") {
 		t.Errorf("bad policy: %v", err)
 	}
 }
