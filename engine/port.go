@@ -188,8 +188,9 @@ func (e *Engine) portHolder(ctx context.Context, conn *supervisor.Conn, c spec.C
 		if err != nil && !isNotFound(err) {
 			return "", err
 		}
-		if err == nil && props.Active() && props.ActiveState != "deactivating" {
-			if owner, err := e.ownerOf("cleat-" + name + ".service"); err == nil {
+		owner, findErr := e.ownerOf("cleat-" + name + ".service")
+		if err == nil && props.Active() && !e.ends(owner, props) {
+			if findErr == nil {
 				name = owner.Name
 			}
 			return fmt.Sprintf("container %q", name), nil
@@ -200,6 +201,19 @@ func (e *Engine) portHolder(ctx context.Context, conn *supervisor.Conn, c spec.C
 		return "", ignoreNotFound(conn.Stop(ctx, u.Name))
 	}
 	return processAt(p), nil
+}
+
+// ends reports whether a run of c, whose unit is as props says, is just ending and
+// no restart follows. A container that is gone is the zero one.
+func (e *Engine) ends(c spec.Container, props supervisor.UnitProperties) bool {
+	if props.ActiveState != "deactivating" {
+		return false
+	}
+	if c.Restart.Mode == spec.RestartNo || c.Restart.Mode == "" {
+		return true
+	}
+	run, err := e.state.LoadRun(c.ID)
+	return err == nil && run.Stopped
 }
 
 func ignoreNotFound(err error) error {

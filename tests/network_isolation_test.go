@@ -113,7 +113,7 @@ func TestAddresses(t *testing.T) {
 		s.must(t, "network", "create", "--subnet", "10.78.0.0/30", "tiny")
 		s.must(t, "run", "-d", "--name", "lost", "--network", "tiny", "busybox", "sleep", "1000")
 		// The helper that gives the address back is killed as well.
-		s.must(t, "host", "shell", "sh", "-c", `echo 1 > /sys/fs/cgroup/cleat.slice/cleat-lost.service/cgroup.kill; for i in $(seq 2000); do pkill -9 -f 'cleat-init.* post' && break; done; true`)
+		s.must(t, "host", "shell", "sh", "-c", `cd /sys/fs/cgroup/cleat.slice/cleat-lost.service; echo 1 > cgroup.kill; while [ -d . ] && echo 1 2>/dev/null > cgroup.kill; do :; done; true`)
 		until(t, "the end of the run", func() bool {
 			return s.try("host", "shell", "systemctl", "is-active", "cleat-lost.service").out != "active"
 		})

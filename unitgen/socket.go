@@ -43,9 +43,10 @@ func Listens(ports []spec.Port, ipv6 bool) []Listen {
 	return out
 }
 
-// Socket returns the unit that reserves the published ports of container c. It
-// comes and goes with the service: traffic is led past it by the firewall, so
-// nothing is ever accepted from it.
+// Socket returns the unit that reserves the published ports of container c. The
+// service pulls it in, and it stops when the service does not need it any more,
+// but not while that is restarted (BindsTo= would stop it then). Traffic is led
+// past it by the firewall, so nothing is ever accepted from it.
 //
 // An address need not be there yet, as at boot.
 func Socket(c spec.Container, listens []Listen) (Unit, error) {
@@ -59,13 +60,13 @@ func Socket(c spec.Container, listens []Listen) (Unit, error) {
 	}
 	u := Unit{Name: SocketName(c.UnitName()), ID: c.ID, Properties: []Property{
 		{"BindIPv6Only", "ipv6-only"},
-		{"BindsTo", []string{c.UnitName()}},
 		{"CollectMode", "inactive-or-failed"},
 		{"Description", printable("Published ports of container " + c.Name)},
 		{"Documentation", []string{"man:cleat(1)"}},
 		{"FreeBind", true},
 		{"Listen", listens},
 		{"Slice", DefaultSlice},
+		{"StopWhenUnneeded", true},
 	}}
 	return u, nil
 }

@@ -45,10 +45,10 @@ func TestSocket(t *testing.T) {
 
 [Unit]
 X-Cleat-Id=abc
-BindsTo=cleat-web.service
 CollectMode=inactive-or-failed
 Description=Published ports of container web
 Documentation="man:cleat(1)"
+StopWhenUnneeded=yes
 
 [Socket]
 BindIPv6Only=ipv6-only
