@@ -161,8 +161,8 @@ func killing(c spec.Container, _ ServiceInput) ([]Property, error) {
 }
 
 // ordering says what has to be there before the container: the sockets of the
-// daemons that it uses, that of its published ports, the file systems that hold its state and its bind
-// mounts, and those that are its volumes.
+// daemons that it uses, that of its published ports, the file systems that hold
+// its state and its bind mounts, and those that are its volumes.
 func ordering(c spec.Container, in ServiceInput) ([]Property, error) {
 	paths := []string{expressible(in.Root)}
 	for _, m := range c.Mounts {

@@ -23,6 +23,10 @@ func addrs(all ...string) (out []netip.Addr) {
 	return out
 }
 
+func fixed(servers ...netip.AddrPort) func() []netip.AddrPort {
+	return func() []netip.AddrPort { return servers }
+}
+
 func sample() *Records {
 	return NewRecords([]Entry{
 		{Names: []string{"web", "www", "0123456789ab"}, Network: "front", Addrs: addrs("172.18.0.2", "fd00::2")},
@@ -314,7 +318,7 @@ func serve(t *testing.T, s *Server, view View) (ask func(network, name string) s
 
 func TestServe(t *testing.T) {
 	up := newUpstream(t, nil)
-	ask := serve(t, &Server{}, View{Records: sample(), Upstreams: []netip.AddrPort{up.addr}})
+	ask := serve(t, &Server{}, View{Records: sample(), Upstreams: fixed(up.addr)})
 	for _, network := range []string{"udp", "tcp"} {
 		if got := ask(network, "web."); got != "Success 172.18.0.2" {
 			t.Errorf("%s: container: %s", network, got)
@@ -357,13 +361,13 @@ func TestUpstreamsAreTriedInTurn(t *testing.T) {
 	nobody := netip.MustParseAddrPort(closed.Addr().String())
 	_ = closed.Close()
 	s := &Server{Timeout: 200 * time.Millisecond}
-	ask := serve(t, s, View{Upstreams: []netip.AddrPort{nobody, silent.addr, good.addr}})
+	ask := serve(t, s, View{Upstreams: fixed(nobody, silent.addr, good.addr)})
 	for _, network := range []string{"udp", "tcp"} {
 		if got := ask(network, "example.com."); got != "Success 192.0.2.53" {
 			t.Errorf("%s: %s", network, got)
 		}
 	}
-	ask = serve(t, s, View{Upstreams: []netip.AddrPort{nobody, silent.addr}})
+	ask = serve(t, s, View{Upstreams: fixed(nobody, silent.addr)})
 	if got := ask("udp", "example.com."); got != "ServerFailure" {
 		t.Errorf("with nobody to answer: %s", got)
 	}
@@ -381,7 +385,7 @@ func TestForgedAnswersAreNotTaken(t *testing.T) {
 		aQuery[2] &^= 0x80
 		return [][]byte{{1, 2, 3}, otherID, otherName, aQuery, reply}
 	})
-	ask := serve(t, &Server{}, View{Upstreams: []netip.AddrPort{up.addr}})
+	ask := serve(t, &Server{}, View{Upstreams: fixed(up.addr)})
 	if got := ask("udp", "example.com."); got != "Success 192.0.2.53" {
 		t.Error(got)
 	}
@@ -394,7 +398,7 @@ func TestQueryIDsAreNotTheClients(t *testing.T) {
 		ids <- binary.BigEndian.Uint16(reply)
 		return [][]byte{reply}
 	})
-	ask := serve(t, &Server{}, View{Upstreams: []netip.AddrPort{up.addr}})
+	ask := serve(t, &Server{}, View{Upstreams: fixed(up.addr)})
 	seen := map[uint16]bool{}
 	for range 8 {
 		ask("udp", "example.com.")
@@ -428,7 +432,7 @@ func TestResolver(t *testing.T) {
 
 func TestManyClients(t *testing.T) {
 	up := newUpstream(t, nil)
-	ask := serve(t, &Server{}, View{Records: sample(), Upstreams: []netip.AddrPort{up.addr}})
+	ask := serve(t, &Server{}, View{Records: sample(), Upstreams: fixed(up.addr)})
 	for i := range 100 {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			t.Parallel()

@@ -20,8 +20,18 @@ import (
 
 // View is what one container sees.
 type View struct {
-	Records   *Records         // names of the containers on its networks
-	Upstreams []netip.AddrPort // asked in turn for everything else; none: such questions go nowhere (internal networks)
+	Records *Records // names of the containers on its networks
+
+	// Upstreams returns whom to ask in turn for everything else. Without any,
+	// such questions go nowhere (internal networks); nil means none.
+	Upstreams func() []netip.AddrPort
+}
+
+func (v View) upstreams() []netip.AddrPort {
+	if v.Upstreams == nil {
+		return nil
+	}
+	return v.Upstreams()
 }
 
 // Server answers on the sockets that it is given. Its fields do not change once
@@ -111,7 +121,7 @@ func (s *Server) ServePacket(ctx context.Context, conn net.PacketConn, view func
 		case slots <- struct{}{}:
 			wg.Go(func() {
 				defer func() { <-slots }()
-				if reply := s.forward(ctx, "udp", raw, q, v.Upstreams); reply != nil {
+				if reply := s.forward(ctx, "udp", raw, q, v.upstreams()); reply != nil {
 					_, _ = conn.WriteTo(reply, from)
 				}
 			})
@@ -170,7 +180,7 @@ func (s *Server) serveConn(ctx context.Context, conn net.Conn, pace *pace, view 
 		v := view()
 		reply, err := v.Records.answer(q, maxTCP, s.turn.Add(1))
 		if err != nil {
-			reply = s.forward(ctx, "tcp", raw, q, v.Upstreams)
+			reply = s.forward(ctx, "tcp", raw, q, v.upstreams())
 		}
 		if reply == nil || writeTCP(conn, reply) != nil {
 			return

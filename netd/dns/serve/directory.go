@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -34,10 +35,10 @@ type directory struct {
 	version  version // of the directory of the records
 	top      int     // its watch
 	records  map[string]*record
-	watches  map[int]*record            // by the watch of their control group
-	networks map[string]netd.Network    // by id; a name never changes
-	zones    map[string]*dns.Records    // by network; nil after a change
-	views    map[string]*containersView // by container; nil after a change
+	watches  map[int]*record         // by the watch of their control group
+	networks map[string]netd.Network // by id; a name never changes
+	zones    map[string]*dns.Records // by network; nil after a change
+	views    map[string]dns.View     // by container; nil after a change
 }
 
 // record is a container's record on disk.
@@ -48,13 +49,6 @@ type record struct {
 	running bool // once it is false it remains so: another run has another record
 }
 
-// containersView is what a container sees.
-type containersView struct {
-	records *dns.Records
-	own     []netip.AddrPort // its own name servers, if it has any
-	alone   bool             // nothing leaves
-}
-
 func (d *directory) eventsFile(l netd.Live) string { return netd.EventsFile(d.cgroups, l.Cgroup) }
 
 // view returns what a container sees now. One that does not run sees nothing.
@@ -63,22 +57,16 @@ func (d *directory) view(id string) dns.View {
 	now := stampOf(d.lives.Dir())
 	d.mu.Lock()
 	d.refresh(now, asked)
-	v := d.views[id]
-	if v == nil {
+	v, ok := d.views[id]
+	if !ok {
 		v = d.makeView(id)
 		if d.views == nil {
-			d.views = map[string]*containersView{}
+			d.views = map[string]dns.View{}
 		}
 		d.views[id] = v
 	}
 	d.mu.Unlock()
-	switch {
-	case v.alone:
-		return dns.View{Records: v.records}
-	case len(v.own) > 0:
-		return dns.View{Records: v.records, Upstreams: v.own}
-	}
-	return dns.View{Records: v.records, Upstreams: d.host.list()}
+	return v
 }
 
 // running reports whether a container runs.
@@ -135,12 +123,8 @@ func (d *directory) refresh(now stamp, asked time.Time) {
 		if fsx.IsTemp(e.Name()) {
 			continue
 		}
-		info, err := e.Info()
-		if err != nil {
-			continue // it ended meanwhile
-		}
 		there[e.Name()] = true
-		d.reload(e.Name(), stampFrom(info))
+		d.reload(e.Name(), stampOf(filepath.Join(d.lives.Dir(), e.Name())))
 	}
 	for id := range d.records {
 		if !there[id] {
@@ -157,7 +141,8 @@ func (d *directory) reload(id string, now stamp) {
 	}
 	live, err := d.lives.Load(id)
 	switch {
-	case errors.Is(err, spec.ErrNotFound):
+	case errors.Is(err, spec.ErrNotFound): // it ended meanwhile
+		d.drop(id)
 		return
 	case err != nil:
 		d.warn("container %s is left out: %v", spec.ShortID(id), err)
@@ -227,10 +212,10 @@ func (d *directory) look(r *record) (ended bool) {
 
 // makeView puts together what a container sees: its links, and on each of its
 // networks everybody. The caller holds mu.
-func (d *directory) makeView(id string) *containersView {
+func (d *directory) makeView(id string) dns.View {
 	r := d.records[id]
 	if r == nil || !r.running {
-		return &containersView{alone: true}
+		return dns.View{}
 	}
 	if d.zones == nil {
 		d.makeZones()
@@ -239,11 +224,24 @@ func (d *directory) makeView(id string) *containersView {
 	for _, e := range r.live.Endpoints {
 		parts = append(parts, d.zones[e.NetworkID])
 	}
-	v := &containersView{records: dns.Join(parts...), alone: r.live.Internal}
-	for _, a := range r.live.DNS {
-		v.own = append(v.own, dnsAt(a))
+	v := dns.View{Records: dns.Join(parts...)}
+	if !r.live.Internal {
+		v.Upstreams = d.servers(r.live)
 	}
 	return v
+}
+
+// servers returns the name servers of a container: its own, if it has any, or
+// else the host's of the moment.
+func (d *directory) servers(l netd.Live) func() []netip.AddrPort {
+	if len(l.DNS) == 0 {
+		return d.host.list
+	}
+	own := make([]netip.AddrPort, 0, len(l.DNS))
+	for _, a := range l.DNS {
+		own = append(own, dnsAt(a))
+	}
+	return func() []netip.AddrPort { return own }
 }
 
 // makeZones makes the records of every network.

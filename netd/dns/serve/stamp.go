@@ -1,10 +1,9 @@
 package serve
 
 import (
-	"io/fs"
-	"os"
-	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // stamp tells versions of a file apart. The zero value is that of a file that
@@ -17,19 +16,11 @@ type stamp struct {
 
 // stampOf returns the stamp of the file at path.
 func stampOf(path string) stamp {
-	info, err := os.Stat(path)
-	if err != nil {
+	var st unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
 		return stamp{}
 	}
-	return stampFrom(info)
-}
-
-func stampFrom(info fs.FileInfo) stamp {
-	s := stamp{size: info.Size(), changed: info.ModTime()}
-	if st, ok := info.Sys().(*syscall.Stat_t); ok {
-		s.dev, s.ino = st.Dev, st.Ino
-	}
-	return s
+	return stamp{dev: st.Dev, ino: st.Ino, size: st.Size, changed: time.Unix(st.Mtim.Unix())}
 }
 
 // tick is more than the time in which two changes of a file can have the same
