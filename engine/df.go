@@ -50,11 +50,7 @@ type BuildCacheDisk struct {
 // DiskUsage measures all objects. It reads all directories of containers' own
 // layers and of volumes.
 func (e *Engine) DiskUsage(ctx context.Context) (*DiskUsage, error) {
-	containers, err := e.List(ctx)
-	if err != nil {
-		return nil, err
-	}
-	images, err := e.images.List()
+	containers, images, err := e.listAll(ctx)
 	if err != nil {
 		return nil, err
 	}

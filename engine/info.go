@@ -138,7 +138,7 @@ func (e *Engine) initPath() string { return e.opt.Libexec + "/" + initProgram }
 
 // countObjects fills in how many containers and images there are.
 func (e *Engine) countObjects(ctx context.Context, i *Info) error {
-	containers, err := e.List(ctx)
+	containers, images, err := e.listAll(ctx)
 	if err != nil {
 		return err
 	}
@@ -153,9 +153,8 @@ func (e *Engine) countObjects(ctx context.Context, i *Info) error {
 			i.ContainersStopped++
 		}
 	}
-	images, err := e.images.List()
 	i.Images = len(images)
-	return err
+	return nil
 }
 
 // registryInfo is what the configuration says of registries.

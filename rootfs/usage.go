@@ -28,13 +28,14 @@ func Usage(ctx context.Context, dir string) (int64, error) {
 type usage struct {
 	bytes int64
 	seen  map[inode]bool // files with several names
+	buf   [8192]byte
 }
 
 func (u *usage) tree(ctx context.Context, dir, depth int) error {
 	if depth > maxCopyDepth {
 		return fmt.Errorf("more than %d levels deep: %w", maxCopyDepth, unix.ELOOP)
 	}
-	names, err := readNames(dir)
+	names, err := u.names(dir)
 	if err != nil {
 		return err
 	}
@@ -47,6 +48,24 @@ func (u *usage) tree(ctx context.Context, dir, depth int) error {
 		}
 	}
 	return nil
+}
+
+// names lists the directory dir, which was just opened. Most of what is measured
+// is a directory or two, for which an os.File is too much of a good thing.
+func (u *usage) names(dir int) (names []string, err error) {
+	for {
+		n, err := unix.Getdents(dir, u.buf[:])
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read directory: %w", err)
+		}
+		if n == 0 {
+			return names, nil
+		}
+		_, _, names = unix.ParseDirent(u.buf[:n], -1, names)
+	}
 }
 
 func (u *usage) entry(ctx context.Context, dir int, name string, depth int) error {
