@@ -119,9 +119,14 @@ func inspectLayers(r plan.Rootfs) GraphDriver {
 	}}
 }
 
+// inspectMounts lists the mounts but for those of tmpfs, which Docker has under
+// HostConfig alone.
 func inspectMounts(mounts []spec.Mount, volumeDir func(string) string) []MountPoint {
 	out := []MountPoint{}
 	for _, m := range mounts {
+		if m.Type == spec.MountTmpfs {
+			continue
+		}
 		p := MountPoint{Type: string(m.Type), Source: m.Source, Destination: m.Target, RW: !m.ReadOnly}
 		if m.ReadOnly {
 			p.Mode = "ro"
@@ -130,6 +135,9 @@ func inspectMounts(mounts []spec.Mount, volumeDir func(string) string) []MountPo
 		case spec.MountBind:
 			p.Propagation = cmp.Or(m.Propagation, "rprivate")
 		case spec.MountVolume:
+			if !m.Anonymous {
+				p.Mode = cmp.Or(bindOptions(m), "z") // z is what Docker says if the user says nothing
+			}
 			p.Name, p.Driver, p.Source = m.Source, "local", filepath.Join(volumeDir(m.Source), m.Subpath)
 		case spec.MountTmpfs:
 		}
@@ -144,7 +152,7 @@ func inspectHostConfig(c spec.Container, f inspectFacts) *HostConfig {
 		PortBindings: portBindings(c.Network.Ports), PublishAllPorts: c.Network.PublishAll, Links: linkNames(c),
 		RestartPolicy: RestartPolicyInspect{string(cmp.Or(c.Restart.Mode, spec.RestartNo)), c.Restart.MaxRetries},
 		AutoRemove:    c.AutoRemove, ConsoleSize: [2]uint16{c.Process.TTYHeight, c.Process.TTYWidth},
-		CapAdd: c.Security.CapAdd, CapDrop: c.Security.CapDrop, CgroupnsMode: cmp.Or(c.CgroupnsMode, "private"),
+		CapAdd: capNames(c.Security.CapAdd), CapDrop: capNames(c.Security.CapDrop), CgroupnsMode: cmp.Or(c.CgroupnsMode, "private"),
 		DNS: emptyNotNil(c.Network.DNS), DNSOptions: emptyNotNil(c.Network.DNSOptions), DNSSearch: emptyNotNil(c.Network.DNSSearch),
 		ExtraHosts: c.Network.ExtraHosts, GroupAdd: c.Process.Groups, IpcMode: cmp.Or(c.IPCMode, "private"), OomScoreAdj: c.Limits.OOMScoreAdj,
 		PidMode: c.PIDMode, Privileged: c.Security.Privileged, ReadonlyRootfs: c.ReadOnly, SecurityOpt: securityOptions(c.Security),
@@ -169,6 +177,18 @@ func inspectHostConfig(c spec.Container, f inspectFacts) *HostConfig {
 		h.addMount(m)
 	}
 	return h
+}
+
+// capNames writes capabilities as the kernel calls them.
+func capNames(list []string) []string {
+	var out []string
+	for _, name := range list {
+		if name != "ALL" {
+			name = "CAP_" + name
+		}
+		out = append(out, name)
+	}
+	return out
 }
 
 // setLimits turns limits into Docker's encodings.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -163,7 +162,10 @@ func newPsRow(ct engine.Container, now time.Time, noTrunc bool) psRow {
 	var mounts []string
 	volumes := 0
 	for _, m := range ct.Mounts {
-		name := cmp.Or(m.Source, m.Target)
+		if m.Type == spec.MountTmpfs {
+			continue
+		}
+		name := m.Source
 		if m.Type == spec.MountVolume {
 			volumes++
 		}
