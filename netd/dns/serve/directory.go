@@ -69,7 +69,8 @@ func (d *directory) view(id string) dns.View {
 	return v
 }
 
-// running reports whether a container runs.
+// running reports whether a container runs. It looks itself, since what the
+// watcher tells of may not have been read yet.
 func (d *directory) running(id string) bool {
 	asked := time.Now()
 	now := stampOf(d.lives.Dir())
@@ -77,6 +78,9 @@ func (d *directory) running(id string) bool {
 	defer d.mu.Unlock()
 	d.refresh(now, asked)
 	r := d.records[id]
+	if r != nil {
+		d.look(r)
+	}
 	return r != nil && r.running
 }
 
