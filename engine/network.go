@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"os"
 	"strings"
 	"time"
@@ -128,7 +127,7 @@ func (e *Engine) surroundings() (netd.Surroundings, error) {
 	// Without an id the addresses are those of every host without one: they are
 	// local, so that does no harm.
 	id, _ := os.ReadFile("/etc/machine-id")
-	return netd.Surroundings{Networks: all, Routes: routes, Pools: e.pools(), HostID: strings.TrimSpace(string(id)) + e.place()}, nil
+	return netd.Surroundings{Networks: all, Routes: routes, Pools: e.pools(), Place: e.place(), HostID: strings.TrimSpace(string(id)) + e.place()}, nil
 }
 
 // pools returns the configured address pools, nil for the default ones.
@@ -141,24 +140,11 @@ func (e *Engine) pools() []netd.Pool {
 }
 
 // place is "" for the ordinary state directory, and else a short word that
-// follows from it: what belongs to the network namespace, which several state
-// directories may share, has it in its name.
-func (e *Engine) place() string {
-	if e.opt.Root == state.DefaultRoot {
-		return ""
-	}
-	h := fnv.New32a()
-	_, _ = h.Write([]byte(e.opt.Root)) // never fails
-	return fmt.Sprintf("%08x", h.Sum32())
-}
+// follows from it.
+func (e *Engine) place() string { return e.state.Place() }
 
 // table returns the name of the firewall's table.
-func (e *Engine) table() string {
-	if place := e.place(); place != "" {
-		return nft.DefaultTable + "-" + place
-	}
-	return nft.DefaultTable
-}
+func (e *Engine) table() string { return nft.TableOf(e.place()) }
 
 // wires returns what containers are connected to.
 func (e *Engine) wires() wire.Host {

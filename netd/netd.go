@@ -38,6 +38,7 @@ type Network struct {
 	ID         string            `json:"id"`      // 64 lower-case hex digits
 	Name       string            `json:"name"`    // unique; [a-zA-Z0-9][a-zA-Z0-9_.-]*
 	Created    time.Time         `json:"created"`
+	Place      string            `json:"place,omitempty"`   // as Surroundings.Place
 	Driver     string            `json:"driver"`            // DriverBridge
 	Device     string            `json:"device"`            // of the bridge on the host, for example "cleat0"
 	Subnets    []Subnet          `json:"subnets"`           // at most one of each family, IPv4 first

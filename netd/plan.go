@@ -47,6 +47,7 @@ type Surroundings struct {
 	Networks []Network      // all that exist
 	Routes   []netip.Prefix // of the host, without default routes: subnets from the pool avoid them
 	Pools    []Pool         // IPv4; nil means DefaultPools
+	Place    string         // "" for the host's ordinary state directory, else a word for the one that the network is of
 	HostID   string         // for example the content of /etc/machine-id: IPv6 subnets are derived from it
 }
 
@@ -55,7 +56,7 @@ type Surroundings struct {
 // collides with an existing network, or spec.ErrExists if its name is taken.
 func Plan(req Request, host Surroundings) (Network, error) {
 	n := Network{
-		Version: 1, ID: req.ID, Name: req.Name, Created: req.Created, Driver: req.Driver, Device: deviceName(req),
+		Version: 1, ID: req.ID, Name: req.Name, Created: req.Created, Place: host.Place, Driver: req.Driver, Device: deviceName(req),
 		Internal: req.Internal, Attachable: req.Attachable, Labels: req.Labels, Options: req.Options,
 	}
 	if n.Driver == "" {

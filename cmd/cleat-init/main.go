@@ -5,6 +5,8 @@
 //
 //	cleat-init [--root DIR] [--runroot DIR] start ID   ExecStart= of the unit
 //	cleat-init [--root DIR] [--runroot DIR] post ID    ExecStopPost= of the unit
+//	cleat-init [--root DIR] [--runroot DIR] network-restore
+//	                                  of cleat-network-restore.service: bridges and firewall
 //
 // The verbs "setup" and "exec-child" are for cleat-init's and package sandbox's
 // own use. Called as docker-init it is the init of a container.
@@ -33,18 +35,18 @@ func main() {
 
 func run(ctx context.Context, args []string) int {
 	root, runRoot := state.DefaultRoot, state.DefaultRunRoot
-	for len(args) > 1 {
-		switch args[0] {
-		case "--root":
+	for len(args) > 1 && (args[0] == "--root" || args[0] == "--runroot") {
+		if args[0] == "--root" {
 			root = args[1]
-		case "--runroot":
+		} else {
 			runRoot = args[1]
-		default:
-			return verb(ctx, state.At(root, runRoot), args)
 		}
 		args = args[2:]
 	}
-	return report(errors.New("usage: cleat-init [--root DIR] [--runroot DIR] start|post ID"))
+	if len(args) == 0 {
+		return report(errors.New("usage: cleat-init [--root DIR] [--runroot DIR] start ID|post ID|network-restore"))
+	}
+	return verb(ctx, state.At(root, runRoot), args)
 }
 
 // verb runs args[0] with args[1:], which is not empty.
@@ -54,6 +56,8 @@ func verb(ctx context.Context, store *state.Store, args []string) int {
 		return start(ctx, store, args[1])
 	case args[0] == "post" && len(args) == 2:
 		return report(post(ctx, store, args[1], endFromEnv()))
+	case args[0] == "network-restore" && len(args) == 1:
+		return report(restoreNetworks(ctx, store))
 	case args[0] == sandbox.VerbSetup && len(args) == 3:
 		// Its first stage reports what it returns.
 		return sandbox.ExitOf(sandbox.Setup(args[1], args[2], hooks(ctx)))

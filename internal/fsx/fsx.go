@@ -61,7 +61,7 @@ func Acquire(ctx context.Context, path string) (*Lock, error) {
 		return l, err
 	}
 	for {
-		l, err := wait(ctx, path)
+		l, err := wait(ctx, path, unix.LOCK_EX)
 		if err != nil || l.isAt(path) {
 			return l, err
 		}
@@ -69,8 +69,26 @@ func Acquire(ctx context.Context, path string) (*Lock, error) {
 	}
 }
 
-// wait is Acquire but for the look at what it has got.
-func wait(ctx context.Context, path string) (*Lock, error) {
+// AcquireShared is Acquire for a lock that any number may hold at a time, as long
+// as nobody has the exclusive one. The file must not be removed.
+func AcquireShared(ctx context.Context, path string) (*Lock, error) {
+	f, err := openLock(path)
+	if err != nil {
+		return nil, err
+	}
+	err = flock(f, unix.LOCK_SH|unix.LOCK_NB)
+	if err == nil {
+		return &Lock{f}, nil
+	}
+	_ = f.Close()
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return wait(ctx, path, unix.LOCK_SH)
+	}
+	return nil, fmt.Errorf("lock %s: %w", path, err)
+}
+
+// wait is Acquire and AcquireShared but for the look at what it has got.
+func wait(ctx context.Context, path string, how int) (*Lock, error) {
 	f, err := openLock(path)
 	if err != nil {
 		return nil, err
@@ -78,7 +96,7 @@ func wait(ctx context.Context, path string) (*Lock, error) {
 	// flock(2) cannot be interrupted from Go, so it blocks a thread of its own;
 	// one that is given up on takes the lock later and drops it at once.
 	done := make(chan error, 1)
-	go func() { done <- flock(f, unix.LOCK_EX) }()
+	go func() { done <- flock(f, how) }()
 	select {
 	case err := <-done:
 		if err != nil {

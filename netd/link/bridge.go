@@ -26,9 +26,18 @@ type Bridge struct {
 }
 
 // aliasPrefix begins the alias of every bridge of ours, see ip-link(8). The rest
-// is a sum of the settings: a bridge with the right alias is complete, because
-// the alias is set last.
-const aliasPrefix = "cleat "
+// says of which state directory and network it is, and is a sum of the settings:
+// a bridge with the right alias is complete, because the alias is set last.
+const aliasPrefix = "cleat"
+
+// prefixOfPlace returns what the aliases of the bridges of one state directory begin
+// with.
+func prefixOfPlace(place string) string {
+	if place == "" {
+		return aliasPrefix + " "
+	}
+	return aliasPrefix + "-" + place + " "
+}
 
 // EnsureBridge makes the network's bridge if it is not there yet, completes it
 // if somebody was interrupted while making it, and mends it if the network was
@@ -70,7 +79,7 @@ func alias(n *netd.Network) string {
 	for _, s := range n.Subnets {
 		fmt.Fprint(h, " ", s.Bridge())
 	}
-	return fmt.Sprintf("%s%s %016x", aliasPrefix, n.Name, h.Sum64())
+	return fmt.Sprintf("%s%s %016x", prefixOfPlace(n.Place), n.Name, h.Sum64())
 }
 
 // bridgeMAC returns the bridge's own address. It is fixed, because a bridge
@@ -120,7 +129,7 @@ func uplinkMTU() (uint32, error) {
 
 // complete brings a bridge of ours to what the network asks for.
 func (c *conn) complete(n *netd.Network, found linkInfo) error {
-	ours := found.kind == "bridge" && (found.mac == string(bridgeMAC(n)) || strings.HasPrefix(found.alias, aliasPrefix))
+	ours := found.kind == "bridge" && (found.mac == string(bridgeMAC(n)) || isOurs(found))
 	if !ours {
 		return fmt.Errorf("a device of this name exists and is not cleat's: %w", spec.ErrConflict)
 	}
@@ -226,7 +235,7 @@ func (c *conn) used(index int32) (bool, error) {
 
 // isOurs reports whether a device is a finished bridge of cleat's.
 func isOurs(l linkInfo) bool {
-	return l.kind == "bridge" && strings.HasPrefix(l.alias, aliasPrefix)
+	return l.kind == "bridge" && (strings.HasPrefix(l.alias, aliasPrefix+" ") || strings.HasPrefix(l.alias, aliasPrefix+"-"))
 }
 
 // RemoveBridge removes the bridge of a network. That it is not there is no
@@ -268,24 +277,37 @@ func (c *conn) remove(what string, index int32) error {
 	return err
 }
 
-// CleanUp removes every bridge of cleat's that no container uses and that keep,
-// which is asked with the device's name, does not claim: what a crash between
-// two steps of removing a network leaves. It returns the names of those removed.
-func CleanUp(keep func(device string) bool) ([]string, error) {
+// Unclaimed returns the bridges of the networks of one state directory (see
+// netd.Network) that no container uses and that keep, which is asked with the
+// device's name, does not claim. Keep is called after the devices were looked at.
+func Unclaimed(place string, keep func(device string) bool) ([]string, error) {
 	links, err := netlink.LinkList()
 	if err != nil {
 		return nil, fmt.Errorf("list links: %w", err)
 	}
-	var gone []string
+	used := map[int]bool{}
+	for _, l := range links {
+		used[l.Attrs().MasterIndex] = true
+	}
+	var found []string
 	for _, l := range links {
 		a := l.Attrs()
-		if l.Type() != "bridge" || !strings.HasPrefix(a.Alias, aliasPrefix) || keep(a.Name) {
-			continue
+		if l.Type() == "bridge" && strings.HasPrefix(a.Alias, prefixOfPlace(place)) && !used[a.Index] && !keep(a.Name) {
+			found = append(found, a.Name)
 		}
-		rerr := RemoveBridge(a.Name)
+	}
+	return found, nil
+}
+
+// CleanUp removes what Unclaimed finds, and returns the names of those removed.
+func CleanUp(place string, keep func(device string) bool) ([]string, error) {
+	found, err := Unclaimed(place, keep)
+	var gone []string
+	for _, device := range found {
+		rerr := RemoveBridge(device)
 		if rerr == nil {
-			gone = append(gone, a.Name)
-		} else if !errors.Is(rerr, spec.ErrConflict) {
+			gone = append(gone, device)
+		} else if !errors.Is(rerr, spec.ErrConflict) { // somebody uses it by now
 			err = errors.Join(err, rerr)
 		}
 	}

@@ -227,7 +227,7 @@ func TestForeignDevicesAreLeftAlone(t *testing.T) {
 		if err := link.RemoveBridge("cleat0"); !errors.Is(err, spec.ErrConflict) {
 			t.Errorf("foreign bridge is removed: %v", err)
 		}
-		if gone, err := link.CleanUp(func(string) bool { return false }); len(gone) > 0 || err != nil {
+		if gone, err := link.CleanUp("", func(string) bool { return false }); len(gone) > 0 || err != nil {
 			t.Errorf("cleaned up %v, %v", gone, err)
 		}
 	})
@@ -351,7 +351,7 @@ func TestUnplugAndRemove(t *testing.T) {
 		if err := link.RemoveBridge(n.Device); !errors.Is(err, spec.ErrConflict) {
 			t.Errorf("remove a bridge in use: %v", err)
 		}
-		if gone, err := link.CleanUp(func(string) bool { return false }); len(gone) > 0 || err != nil {
+		if gone, err := link.CleanUp("", func(string) bool { return false }); len(gone) > 0 || err != nil {
 			t.Errorf("cleaned up %v, %v", gone, err)
 		}
 		for range 2 {
@@ -359,10 +359,10 @@ func TestUnplugAndRemove(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if gone, err := link.CleanUp(func(d string) bool { return d == n.Device }); len(gone) > 0 || err != nil {
+		if gone, err := link.CleanUp("", func(d string) bool { return d == n.Device }); len(gone) > 0 || err != nil {
 			t.Errorf("cleaned up %v, %v", gone, err)
 		}
-		if gone, err := link.CleanUp(func(string) bool { return false }); !slices.Equal(gone, []string{n.Device}) || err != nil {
+		if gone, err := link.CleanUp("", func(string) bool { return false }); !slices.Equal(gone, []string{n.Device}) || err != nil {
 			t.Errorf("cleaned up %v, %v", gone, err)
 		}
 		if err := link.RemoveBridge(n.Device); err != nil {

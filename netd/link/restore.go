@@ -126,7 +126,7 @@ func Restore(n *netd.Network, ends []netd.Endpoint) error {
 		if err == nil {
 			err = c.do(setLink("connect "+e.HostInterface(), port.index, 0, nl.NewRtAttr(unix.IFLA_MASTER, nl.Uint32Attr(uint32(br.Index)))), portRequest(e))
 		}
-		if err != nil {
+		if err != nil && !errors.Is(err, unix.ENODEV) { // unless the container has ended meanwhile
 			return fmt.Errorf("bridge %s: %w", n.Device, err)
 		}
 	}

@@ -31,16 +31,27 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/google/nftables"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"github.com/cleat-project/cleat/netd"
+	"github.com/cleat-project/cleat/spec"
 )
 
 // DefaultTable is the name of the table of the ordinary state directories.
 const DefaultTable = "cleat"
+
+// TableOf returns the name of the table of the state directory that place, a word,
+// stands for; "" is the ordinary one.
+func TableOf(place string) string {
+	if place == "" {
+		return DefaultTable
+	}
+	return DefaultTable + "-" + place
+}
 
 // Table is the firewall in the network namespace of the thread that calls its
 // methods. It holds nothing open and may be used by many processes at a time.
@@ -153,21 +164,30 @@ func (t Table) Add(more State) error {
 	return nil
 }
 
-// Extend is Add for a table that others use too: if somebody has flushed it, it
-// becomes exactly what all returns, which contains what is to be added.
-func (t Table) Extend(more State, all func() (State, error)) error {
+// Extend is Add for a table that others use too. If somebody has flushed it, so
+// that everybody's part is missing, the error wraps spec.ErrNotFound.
+func (t Table) Extend(more State) error {
 	err := t.apply(func(b *batch) { b.add(more) })
-	if err == nil {
+	switch {
+	case err == nil:
 		return nil
+	case errors.Is(err, unix.ENOENT):
+		return fmt.Errorf("add to table inet %s: %w", t.name, spec.ErrNotFound)
 	}
-	if !errors.Is(err, unix.ENOENT) {
-		return t.Add(more)
+	return t.Add(more)
+}
+
+// Exists reports whether the table is there, in whatever state.
+func (t Table) Exists() (bool, error) {
+	b := t.begin()
+	if b.err != nil {
+		return false, b.err
 	}
-	everything, err := all()
+	tables, err := b.conn.ListTablesOfFamily(nftables.TableFamilyINet)
 	if err != nil {
-		return err
+		return false, fmt.Errorf("list tables: %w", err)
 	}
-	return t.Set(everything)
+	return slices.ContainsFunc(tables, func(have *nftables.Table) bool { return have.Name == t.name }), nil
 }
 
 // Remove removes networks and ports. What is not there is no error.
@@ -238,12 +258,13 @@ func (t Table) apply(fill func(*batch)) error {
 type batch struct {
 	conn  *nftables.Conn
 	table *nftables.Table
-	err   error // the first
+	rules map[string]int // how many rules build has put into each chain
+	err   error          // the first
 }
 
 func (t Table) begin() *batch {
 	conn, err := nftables.New(nftables.WithSockOptions(buffers))
-	return &batch{conn: conn, table: &nftables.Table{Family: nftables.TableFamilyINet, Name: t.name}, err: err}
+	return &batch{conn: conn, table: &nftables.Table{Family: nftables.TableFamilyINet, Name: t.name}, rules: map[string]int{}, err: err}
 }
 
 // buffers makes room for a whole table, which the kernel takes in one datagram.

@@ -62,6 +62,7 @@ func (b *batch) rule(c *nftables.Chain, parts ...[]expr.Any) {
 		r.Exprs = append(r.Exprs, p...)
 	}
 	b.conn.AddRule(r)
+	b.rules[c.Name]++
 }
 
 // guard drops what pretends to come from the host itself. The bridges let

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/cleat-project/cleat/internal/fsx"
 	"github.com/cleat-project/cleat/internal/undo"
 	"github.com/cleat-project/cleat/netd"
 	"github.com/cleat-project/cleat/netd/dns/handover"
@@ -123,8 +124,7 @@ func (h Host) Plug(ctx context.Context, l netd.Live, ns int) error {
 	if state.Unrouted4, state.Unrouted6, err = link.Unrouted(); err != nil {
 		return err
 	}
-	all := func() (nft.State, error) { return h.wanted(l.Table) }
-	if err := nft.New(l.Table).Extend(state, all); err != nil {
+	if err := h.open(ctx, l.Table, state); err != nil {
 		return err
 	}
 	return link.ForgetFlows(l.Ports)
@@ -192,6 +192,11 @@ func (h Host) Release(ctx context.Context, id string, keep Keep) error {
 			err = errors.Join(err, unplug(l))
 		}
 	}
+	lock, lockErr := fsx.AcquireShared(ctx, h.lockFile()) // Restore sees the ports and the record go together
+	if lockErr != nil {
+		return errors.Join(err, lockErr)
+	}
+	defer lock.Release()
 	if ports := mappings(l); len(ports) > 0 {
 		err = errors.Join(err, nft.New(l.Table).Remove(nft.State{Ports: ports}))
 	}
@@ -224,51 +229,6 @@ const (
 
 // Forget removes what is remembered of the runs of a container that is removed.
 func (h Host) Forget(id string) error { return h.lasts().Remove(id) }
-
-// wanted returns what the firewall called table is to have: the networks and ports
-// of all containers that run.
-func (h Host) wanted(table string) (nft.State, error) {
-	lives, err := h.Lives().All()
-	if err != nil {
-		return nft.State{}, err
-	}
-	var s nft.State
-	if s.Unrouted4, s.Unrouted6, err = link.Unrouted(); err != nil {
-		return nft.State{}, err
-	}
-	seen := map[string]bool{}
-	for _, l := range lives {
-		if l.Table != table || !l.Running() {
-			continue
-		}
-		s.Ports = append(s.Ports, mappings(l)...)
-		for _, e := range l.Endpoints {
-			if seen[e.NetworkID] {
-				continue
-			}
-			seen[e.NetworkID] = true
-			n, err := h.Network(e.NetworkID)
-			if errors.Is(err, spec.ErrNotFound) {
-				continue
-			}
-			if err != nil {
-				return nft.State{}, err
-			}
-			s.Networks = append(s.Networks, nft.NetworkOf(&n))
-		}
-	}
-	return s, nil
-}
-
-// Restore makes the firewall what the running containers need, whatever has
-// happened to it: after "nft flush ruleset", for example.
-func (h Host) Restore(table string) error {
-	s, err := h.wanted(table)
-	if err != nil {
-		return err
-	}
-	return nft.New(table).Set(s)
-}
 
 // Sweep gives back what runs hold that have ended without their end being
 // recorded, and returns the ids of their containers.
