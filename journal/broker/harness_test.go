@@ -106,6 +106,9 @@ func (j *fakeJournald) run(conn *net.UnixConn, done chan struct{}) {
 			return
 		}
 		entries, err := decodeDatagram(buf[:n], oob[:oobn])
+		if len(entries) > 1 { // as journald has done it since version 253
+			entries, err = entries[:1], fmt.Errorf("a datagram of %d entries: journald drops all but the first", len(entries))
+		}
 		j.mu.Lock()
 		j.all = append(j.all, entries...)
 		if err != nil {

@@ -107,13 +107,9 @@ func appendField(b []byte, name, value string) []byte {
 	return append(b, '\n')
 }
 
-// appendEntry encodes p. An empty line in front separates it from the entry
-// before, if there is one: journald takes many entries in one datagram. The text
-// of a piece has no newline, so it needs no length whatever bytes it holds.
+// appendEntry encodes p. The text of a piece has no newline, so it needs no length
+// whatever bytes it holds.
 func appendEntry(b []byte, p piece, constant, stamp []byte, partID string) []byte {
-	if len(b) > 0 {
-		b = append(b, '\n')
-	}
 	b = append(b, journal.FieldMessage...)
 	b = append(b, '=')
 	b = append(b, p.text...)

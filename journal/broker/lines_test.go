@@ -74,6 +74,9 @@ func FuzzPieces(f *testing.F) {
 					break
 				}
 				texts = append(texts, string(pending[:p.size]))
+				if len(datagram) > 0 {
+					datagram = append(datagram, '\n') // the separator of entries
+				}
 				datagram = appendEntry(datagram, p, constant, nil, "id")
 				pending, part = pending[p.size:], p.partsSent()
 			}

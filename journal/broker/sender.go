@@ -18,17 +18,13 @@ import (
 const JournalSocket = "/run/systemd/journal/socket"
 
 const (
-	// batchBytes is the size from which a datagram is sent. One datagram with
-	// many entries saves journald a wake-up and a system call for each, and the
-	// queue of a datagram socket is short.
-	batchBytes = 48 << 10
 	// sendBufferBytes is the journal socket's buffer, as sd-journal sets it.
 	sendBufferBytes = 8 << 20
 	// retryPause is the time between attempts to reach a journald that is away.
 	retryPause = 100 * time.Millisecond
 )
 
-// datagram is a batch of entries on its way. It must be on the heap: its address
+// datagram is an entry on its way. It must be on the heap: its address
 // is handed to the kernel as a number.
 type datagram struct {
 	buf  []byte

@@ -194,7 +194,7 @@ func (s *stream) log(ctx context.Context, eof bool) error {
 	defer datagrams.Put(d)
 	stamp := timestamp(time.Now())
 	for {
-		n, part := s.batch(d, stamp, eof)
+		n, part := s.entry(d, stamp, eof)
 		if n == 0 {
 			return nil
 		}
@@ -207,32 +207,27 @@ func (s *stream) log(ctx context.Context, eof bool) error {
 	}
 }
 
-// batch fills d with entries and returns how many pending bytes they stand for,
-// and how many parts of a line will then be sent.
-func (s *stream) batch(d *datagram, stamp []byte, eof bool) (n int, part uint64) {
-	d.buf = d.buf[:0]
-	part = s.st.get(wordPart)
-	data := s.st.pending()
-	for len(d.buf) < batchBytes {
-		p, ok := nextPiece(data[n:], part, eof)
-		if !ok {
-			break
-		}
-		if p.part == 1 {
-			if n > 0 {
-				break // the id that is about to change is in use in this batch, perhaps
-			}
-			s.st.newPartID()
-		}
-		id := ""
-		if p.part > 0 {
-			id = s.st.partID()
-		}
-		d.buf = appendEntry(d.buf, p, s.constant, stamp, id)
-		n += p.size
-		part = p.partsSent()
+// entry fills d with the first pending entry and returns how many pending bytes
+// it stands for, 0 if there is none, and how many parts of a line will then be
+// sent.
+//
+// The native protocol allows many entries in one datagram, but since version 253
+// journald takes the first one only and drops the rest: its check of a unit's log
+// filters returns 1 for "keep", which ends the loop over the datagram.
+func (s *stream) entry(d *datagram, stamp []byte, eof bool) (n int, part uint64) {
+	p, ok := nextPiece(s.st.pending(), s.st.get(wordPart), eof)
+	if !ok {
+		return 0, 0
 	}
-	return n, part
+	if p.part == 1 {
+		s.st.newPartID()
+	}
+	id := ""
+	if p.part > 0 {
+		id = s.st.partID()
+	}
+	d.buf = appendEntry(d.buf[:0], p, s.constant, stamp, id)
+	return p.size, p.partsSent()
 }
 
 func (s *stream) close() error { return errors.Join(s.src.Close(), s.closeStage()) }
