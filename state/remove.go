@@ -24,15 +24,23 @@ const exitAge = 10 * time.Minute
 // longer exists; what a kill leaves behind after that, Sweep removes. The
 // caller holds the container's lock, or is its unit's last command.
 func (s *Store) Remove(c spec.Container) error {
-	if err := s.Hide(c); err != nil {
+	if err := s.hide(c); err != nil {
 		return err
 	}
 	return s.Clear(c.ID)
 }
 
-// Hide is the first half of Remove, after which the container does not exist.
-// It takes no time, however much the container has written.
+// Hide is the first half of a removal that somebody asked for: the container does
+// not exist afterwards, whatever happens to the machine. It takes no time, however
+// much the container has written.
 func (s *Store) Hide(c spec.Container) error {
+	if err := s.hide(c); err != nil {
+		return err
+	}
+	return fsx.SyncDir(s.names())
+}
+
+func (s *Store) hide(c spec.Container) error {
 	if id, err := s.idOfName(c.Name); err == nil && id == c.ID {
 		if err := os.Remove(filepath.Join(s.names(), c.Name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("release name %q: %w", c.Name, err)
