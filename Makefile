@@ -17,6 +17,7 @@ TEST_DEPS := gcc libc6-dev busybox-static systemd-journal-remote docker-registry
 VM_DEPS   := qemu-system-x86 mmdebstrap e2fsprogs busybox-static
 PACK_DEPS := lintian man-db rpm
 VM_CACHE  ?= $(CURDIR)/.cache/vm
+VM_SUITES ?= trixie
 
 .DEFAULT_GOAL := build
 
@@ -48,10 +49,10 @@ e2e: build ## end-to-end tests of the built binaries on real systemd
 	CLEAT_TEST_ROOT=1 CLEAT_BIN=$(CURDIR)/bin $(GO) test -timeout 30m ./tests/...
 
 .PHONY: test-vm
-test-vm: build ## boot a virtual machine: real systemd, limits, a reboot
+test-vm: packages ## boot virtual machines: the package, real limits, reboots, power cuts
 	@scripts/install-packages $(VM_DEPS)
-	scripts/vm-image $(VM_CACHE)
-	CLEAT_VM_IMAGE=$(VM_CACHE) $(GO) test -count=1 -timeout 30m -v ./tests/vm
+	for suite in $(VM_SUITES); do scripts/vm-image $(VM_CACHE) $$suite; done
+	CLEAT_VM_IMAGES=$(VM_CACHE) CLEAT_VM_SUITES="$(VM_SUITES)" $(GO) test -count=1 -timeout 30m -v ./tests/vm
 
 .PHONY: lint
 lint: ## go vet and golangci-lint

@@ -1,76 +1,124 @@
-// Package vm shows on a virtual machine what the embedded host cannot: a real
-// systemd as PID 1, limits that bite, and a reboot.
+// Package vm shows on virtual machines what the embedded host cannot: a real
+// systemd as PID 1, the package on a system that has never heard of cleat, limits
+// that bite, reboots, and power cuts.
 package vm
 
 import (
-	"bytes"
-	"context"
-	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
-	"time"
 )
 
-// bootTime bounds one boot with its checks; without hardware virtualization
-// everything is about ten times slower.
-const bootTime = 4 * time.Minute
+// prelude precedes every script that runs in a machine.
+const prelude = `
+cd /opt/test
+run() { cleat run --rm --network none "$@"; }
+code() { "$@" >/dev/null 2>&1; echo $?; }
+state() { cleat inspect -f '{{.State.Status}}' "$@"; }
+page() { ./hello get 127.0.0.1:8088 | cut -d' ' -f1; }
+processes() { for p in /proc/[0-9]*; do tr '\0' ' ' <$p/cmdline; echo; done 2>/dev/null | grep -E "$1" | grep -v grep; }
+ack() { printf '\nack %s\n' "$1" >/dev/ttyS0; }
+says() { until cleat logs "$1" 2>&1 | grep -q "$2"; do sleep 0.2; done; }
+pid() { systemctl show -P MainPID "$1"; }
+`
 
-// TestVM boots the image that scripts/vm-image makes, twice, and reports the
-// checks of guest.sh.
+// TestVM takes a machine of each distribution in CLEAT_VM_SUITES through a life
+// with cleat. The parts build on each other.
 func TestVM(t *testing.T) {
-	image := os.Getenv("CLEAT_VM_IMAGE")
-	if image == "" {
-		t.Skip("no image: use 'make test-vm'")
+	images := os.Getenv("CLEAT_VM_IMAGES")
+	if images == "" {
+		t.Skip("no images: use 'make test-vm'")
 	}
-	disk := filepath.Join(t.TempDir(), "disk.img")
-	if out, err := exec.Command("cp", "--sparse=always", filepath.Join(image, "disk.img"), disk).CombinedOutput(); err != nil {
-		t.Fatalf("copy disk: %v\n%s", err, out)
-	}
-	for n, name := range []string{"first boot", "second boot"} {
-		t.Run(name, func(t *testing.T) {
-			console := boot(t, image, disk)
-			checks := 0
-			for line := range strings.Lines(console) {
-				line = strings.TrimSpace(line)
-				verdict, text, _ := strings.Cut(line, "ok ")
-				if verdict != "" && verdict != "not " || !strings.Contains(line, "ok ") {
-					continue
+	for _, suite := range strings.Fields(os.Getenv("CLEAT_VM_SUITES")) {
+		t.Run(suite, func(t *testing.T) {
+			m := newMachine(t, filepath.Join(images, suite))
+			for _, part := range []struct {
+				name string
+				test func(*testing.T, *machine)
+			}{
+				{"install", testInstall},
+				{"basics", testBasics},
+				{"limits", testLimits},
+				{"reload", testReload},
+				{"upgrade", testUpgrade},
+				{"reboot", testReboot},
+				{"power cut", testPowerCuts},
+				{"removal", testRemoval},
+				{"purge", testPurge},
+			} {
+				t.Run(part.name, func(t *testing.T) { part.test(t, m) })
+				if !m.runs() {
+					t.Fatal("the machine does not run any more")
 				}
-				checks++
-				t.Run(strings.SplitN(text, ":", 2)[0], func(t *testing.T) {
-					if verdict != "" {
-						t.Error(text)
-					}
-				})
 			}
-			if !strings.Contains(console, "DONE") || checks == 0 {
-				t.Fatalf("the guest did not finish boot %d; its console:\n%s", n+1, tail(console))
-			}
+			m.stop(t, "poweroff")
 		})
 	}
 }
 
-// boot runs the machine until it ends and returns what its console said.
-func boot(t *testing.T, image, disk string) string {
+// settled waits until systemd has started everything.
+func settled(t *testing.T, m *machine) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), bootTime)
-	defer cancel()
-	cmd := exec.CommandContext(ctx, "qemu-system-x86_64",
-		"-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", "2048", "-nographic", "-no-reboot", "-nic", "none",
-		"-kernel", filepath.Join(image, "vmlinuz"), "-initrd", filepath.Join(image, "initrd"),
-		"-append", "root=/dev/vda rw console=ttyS0 quiet systemd.show_status=no",
-		"-drive", fmt.Sprintf("file=%s,if=virtio,format=raw,cache=unsafe", disk))
-	var console bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &console, &console
-	if err := cmd.Run(); err != nil {
-		t.Fatalf("qemu: %v; the console:\n%s", err, tail(console.String()))
-	}
-	escapes := regexp.MustCompile(`\x1b\[[0-9;?!]*[a-zA-Z]`)
-	return escapes.ReplaceAllString(strings.ReplaceAll(console.String(), "\r", "\n"), "")
+	m.is(t, "running", "systemctl is-system-running --wait")
 }
 
-func tail(s string) string { return s[max(0, len(s)-4000):] }
+// testBasics is what a user does first.
+func testBasics(t *testing.T, m *machine) {
+	m.is(t, "systemd", "cat /proc/1/comm")
+	m.run(t, `cleat import -c 'CMD ["sh"]' busybox.tar busybox`)
+	m.run(t, `tar -c hello | cleat import -c 'ENTRYPOINT ["/hello"]' - hello`)
+	m.is(t, "hi", "run busybox echo hi")
+	m.is(t, "42", "code run busybox sh -c 'exit 42'")
+	m.is(t, "127", "code run busybox nosuch")
+	m.is(t, "cleat-default (enforce)", "run busybox cat /proc/self/attr/apparmor/current")
+	m.is(t, "1", "run busybox sh -c '(echo 1 > /proc/sys/vm/overcommit_memory) 2>&1 | wc -l'")
+
+	m.run(t, "cleat run -d --restart=always --network host --name demo hello 127.0.0.1:8088")
+	m.is(t, "hello", "page")
+	m.run(t, "systemctl kill -s KILL cleat-demo")
+	m.is(t, "hello", "page")
+	m.is(t, "enabled", "systemctl is-enabled cleat-demo")
+
+	m.run(t, `cleat run -d --network none --name term busybox sh -c 'trap "exit 3" TERM; echo up; while :; do sleep 0.1; done'`)
+	m.run(t, "says term up; systemctl stop cleat-term")
+	m.is(t, "exited 3", "cleat inspect -f '{{.State.Status}} {{.State.ExitCode}}' term")
+}
+
+func testLimits(t *testing.T, m *machine) {
+	m.is(t, "137", "code cleat run --network none --name oom -m 16m busybox sh -c 'x=a; while :; do x=$x$x; done'")
+	m.is(t, "true 137", "cleat inspect -f '{{.State.OOMKilled}} {{.State.ExitCode}}' oom")
+	m.is(t, "33554432 50000 100000 20 0", `run -m 32m --cpus 0.5 --pids-limit 20 --cpuset-cpus 0 busybox \
+		sh -c 'cd /sys/fs/cgroup; cat memory.max cpu.max pids.max cpuset.cpus'`)
+}
+
+// testReload is about what lives in systemd alone: it must come through a reload
+// and a new systemd.
+func testReload(t *testing.T, m *machine) {
+	const open = `cleat exec devices sh -c '(mknod /disk b 259 0; cat /disk; rm -f /disk) 2>&1 | grep -c "not permitted"'`
+	m.run(t, "cleat run -d --network none --name devices busybox sleep 10000")
+	m.is(t, "1", open)
+	m.is(t, "1", "systemctl daemon-reload; "+open)
+	m.is(t, "running", "systemctl daemon-reexec; state devices")
+	m.is(t, "paused running", "cleat pause devices >/dev/null; state devices; cleat unpause devices >/dev/null; state devices")
+	m.is(t, "67108864", `systemctl set-property --runtime cleat-devices MemoryMax=64M
+		cat /sys/fs/cgroup/cleat.slice/cleat-devices.service/memory.max`)
+}
+
+// testReboot is about which containers come back.
+func testReboot(t *testing.T, m *machine) {
+	m.run(t, `
+		cleat run -d --network none --restart=always --name stopped-always busybox sleep 10000
+		cleat run -d --network none --restart=unless-stopped --name stopped-unless busybox sleep 10000
+		cleat run -d --network none --restart=unless-stopped --name running-unless busybox sleep 10000
+		cleat stop stopped-always stopped-unless`)
+	m.is(t, "no problems found", "cleat system check")
+	for range 2 {
+		m.stop(t, "reboot")
+		m.start(t)
+		settled(t, m)
+		m.is(t, "hello", "page")
+		m.is(t, "running exited running exited", "state stopped-always stopped-unless running-unless term")
+		m.is(t, "no problems found", "cleat system check")
+	}
+}
