@@ -1,6 +1,10 @@
 package engine
 
-import "context"
+import (
+	"context"
+
+	"github.com/cleat-project/cleat/image"
+)
 
 // ImageUsage is an image with what it takes and who uses it.
 type ImageUsage struct {
@@ -23,20 +27,20 @@ func (e *Engine) ImageUsage(context.Context) ([]ImageUsage, error) {
 	for _, c := range containers {
 		used[c.Image.ID]++
 	}
+	content := map[image.Digest]int64{} // by image
+	err = e.images.EachManifest(func(_ image.Reference, out image.Outgoing) {
+		n := int64(len(out.Raw)) + out.Manifest.Config.Size
+		for _, l := range out.Manifest.Layers {
+			n += l.Size
+		}
+		content[out.ID] = n
+	})
+	if err != nil {
+		return nil, err
+	}
 	all := make([]ImageUsage, 0, len(list))
 	for _, img := range list {
-		out, err := e.images.Outgoing(string(img.ID))
-		if isNotFound(err) {
-			continue // removed since it was listed
-		}
-		if err != nil {
-			return nil, err
-		}
-		u := ImageUsage{Image: img, Containers: used[string(img.ID)], ContentBytes: int64(len(out.Raw)) + out.Manifest.Config.Size}
-		for _, l := range out.Manifest.Layers {
-			u.ContentBytes += l.Size
-		}
-		all = append(all, u)
+		all = append(all, ImageUsage{Image: img, ContentBytes: content[img.ID], Containers: used[string(img.ID)]})
 	}
 	return all, nil
 }

@@ -73,34 +73,50 @@ func (s *Store) Tags(ref Reference) ([]Reference, error) {
 	return tags, nil
 }
 
+// EachManifest calls visit for every name in the store, with what it leads to,
+// and for every image without a name with the zero Reference.
+func (s *Store) EachManifest(visit func(Reference, Outgoing)) error {
+	x, err := s.readIndex()
+	if err != nil {
+		return err
+	}
+	entries, err := x.all()
+	if err != nil {
+		return err
+	}
+	known := map[Digest]Outgoing{} // by manifest
+	for _, e := range entries {
+		out, ok := known[e.origin()]
+		if !ok {
+			out, err = s.outgoing(e)
+			if errors.Is(err, spec.ErrNotFound) {
+				continue // removed since the index was read
+			}
+			if err != nil {
+				return err
+			}
+			known[e.origin()] = out
+		}
+		visit(e.ref(), out)
+	}
+	return nil
+}
+
 // Homes tells, for each layer blob of the store, the repositories of a registry
 // in which it was seen: those that an image with it was pulled from or pushed to.
 func (s *Store) Homes(domain string) (map[Digest][]string, error) {
-	list, err := s.List()
-	if err != nil {
-		return nil, err
-	}
 	homes := map[Digest][]string{}
-	for _, img := range list {
-		for _, ref := range img.RepoDigests {
-			if ref.Domain() != domain {
-				continue
-			}
-			out, err := s.Outgoing(ref.String())
-			if errors.Is(err, spec.ErrNotFound) {
-				continue // removed since it was listed
-			}
-			if err != nil {
-				return nil, err
-			}
-			for _, l := range out.Manifest.Layers {
-				if !slices.Contains(homes[l.Digest], ref.Path()) {
-					homes[l.Digest] = append(homes[l.Digest], ref.Path())
-				}
+	err := s.EachManifest(func(ref Reference, out Outgoing) {
+		if ref.Digest() == "" || ref.Domain() != domain {
+			return
+		}
+		for _, l := range out.Manifest.Layers {
+			if !slices.Contains(homes[l.Digest], ref.Path()) {
+				homes[l.Digest] = append(homes[l.Digest], ref.Path())
 			}
 		}
-	}
-	return homes, nil
+	})
+	return homes, err
 }
 
 // NoteDigest notes that a registry has the image with the given manifest under
