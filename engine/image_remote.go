@@ -54,3 +54,18 @@ func (e *Engine) RemoteManifest(ctx context.Context, name string, opt RemoteMani
 func IsDockerManifest(m RemoteManifest) bool {
 	return m.Manifest.MediaType == image.MediaTypeDockerManifest
 }
+
+// RemoteTags lists the tags that the registry has in a repository, which is given
+// without a tag.
+func (e *Engine) RemoteTags(ctx context.Context, repository string) ([]Reference, error) {
+	ref, err := image.ParseReference(repository)
+	if err != nil {
+		return nil, err
+	}
+	if !image.IsRepository(repository) {
+		return nil, invalid("all tags of %q: give the repository without a tag", repository)
+	}
+	client := e.registry()
+	defer client.Close()
+	return client.Tags(ctx, ref)
+}

@@ -59,6 +59,10 @@ func (s *shelf) Pull(_ context.Context, ref string, opt engine.PullOptions) (eng
 	return s.list[0], s.call("pull", ref, opt.Platform)
 }
 
+func (s *shelf) RemoteTags(_ context.Context, repository string) ([]engine.Reference, error) {
+	return s.list[0].References, s.call("tags", repository)
+}
+
 func (s *shelf) Tag(_ context.Context, source, target string) error {
 	return s.call("tag", source, target)
 }
@@ -212,6 +216,11 @@ docker.io/library/nginx:latest
 	got := try(t, newShelf(t), "pull", "nginx:2")
 	if !strings.HasPrefix(got.Out, "2: Pulling from library/nginx\n") || !strings.Contains(got.Out, "Status: Downloaded newer image for nginx:2\n") {
 		t.Errorf("%+v", got)
+	}
+	s = newShelf(t)
+	want(t, try(t, s, "pull", "-a", "-q", "repo"), outcome{Out: "docker.io/library/nginx:latest\nregistry.lan:5000/web:1.2\n"})
+	if diff := cmp.Diff([]string{"tags repo", "pull docker.io/library/nginx:latest ", "pull registry.lan:5000/web:1.2 "}, s.calls); diff != "" {
+		t.Error(diff)
 	}
 	want(t, try(t, newShelf(t), "pull", "-q", "nginx"), outcome{Out: "docker.io/library/nginx:latest\n"})
 	s = newShelf(t)

@@ -339,6 +339,21 @@ func TestLoadRefuses(t *testing.T) {
 	}
 }
 
+// Another platform than the wanted one is not loaded, whichever form the archive has.
+func TestLoadPlatform(t *testing.T) {
+	img := imagetest.New(t, func(c *image.ConfigFile) { c.Platform = image.Platform{OS: "linux", Architecture: "arm64"} }, imagetest.GzipLayer(t, map[string]string{"a": "a"}))
+	for name, data := range map[string][]byte{"docker": legacySave(t, img, "app"), "oci": mixedSave(t, img, "app")} {
+		for arch, fits := range map[string]bool{"arm64": true, "s390x": false} {
+			_, err := archive.Load(t.Context(), image.New(t.TempDir(), image.Options{}), bytes.NewReader(data), archive.LoadOptions{
+				Unpack: imagetest.Unpack, Platform: image.Platform{OS: "linux", Architecture: arch},
+			})
+			if (err == nil) != fits || !fits && !strings.Contains(err.Error(), "is for linux/arm64, not for linux/s390x") {
+				t.Errorf("%s for %s: %v", name, arch, err)
+			}
+		}
+	}
+}
+
 func TestImport(t *testing.T) {
 	files := map[string]string{"bin/app": "program", "etc/x": strings.Repeat("x", 10_000)}
 	data := imagetest.Tar(t, files)

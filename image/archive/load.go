@@ -103,7 +103,7 @@ func (l *loader) loadEntry(ctx context.Context, entry image.Descriptor) (Loaded,
 	if err != nil {
 		return Loaded{}, err
 	}
-	c, err := parseConfig(config, m.Config.Digest, len(m.Layers))
+	c, err := l.parseConfig(config, m.Config.Digest, len(m.Layers))
 	if err != nil {
 		return Loaded{}, err
 	}
@@ -193,7 +193,7 @@ func (l *loader) loadSaved(ctx context.Context, saved savedImage) (Loaded, error
 	if err != nil {
 		return Loaded{}, err
 	}
-	c, err := parseConfig(config, "", len(saved.Layers))
+	c, err := l.parseConfig(config, "", len(saved.Layers))
 	if err != nil {
 		return Loaded{}, err
 	}
@@ -223,14 +223,18 @@ func (l *loader) loadSaved(ctx context.Context, saved savedImage) (Loaded, error
 	return l.commit(ctx, image.MediaTypeOCIManifest, image.DigestOf(manifest), manifest, config, names)
 }
 
-// parseConfig checks a configuration against its digest, if known, and manifest.
-func parseConfig(data []byte, want image.Digest, layers int) (image.ConfigFile, error) {
+// parseConfig checks a configuration against its digest, if known, its manifest,
+// and the platform that is wanted.
+func (l *loader) parseConfig(data []byte, want image.Digest, layers int) (image.ConfigFile, error) {
 	if got := image.DigestOf(data); want != "" && got != want {
 		return image.ConfigFile{}, &image.Mismatch{What: "image configuration", Want: string(want), Got: string(got)}
 	}
 	c, err := image.ParseConfig(data)
 	if err == nil && len(c.RootFS.DiffIDs) != layers {
 		err = fmt.Errorf("manifest has %d layers but the image configuration %d: %w", layers, len(c.RootFS.DiffIDs), spec.ErrInvalid)
+	}
+	if want := l.opt.Platform; err == nil && want != (image.Platform{}) && !want.OrDefault().Fits(c.Platform) {
+		err = fmt.Errorf("image in the archive is for %s, not for %s: %w", c.Platform, want.OrDefault(), spec.ErrNotFound)
 	}
 	return c, err
 }

@@ -144,3 +144,44 @@ func TestManifest(t *testing.T) {
 		t.Errorf("unknown tag: %v", err)
 	}
 }
+
+func TestTags(t *testing.T) {
+	h := newHub(t)
+	serve := func(link func(r *http.Request) string, body string) {
+		h.misbehave(func(w http.ResponseWriter, r *http.Request) bool {
+			if !strings.HasSuffix(r.URL.Path, "/v2/team/app/tags/list") {
+				return false
+			}
+			if l := link(r); l != "" {
+				w.Header().Set("Link", l)
+			}
+			fmt.Fprint(w, strings.ReplaceAll(body, "LAST", "v"+r.URL.Query().Get("last")))
+			return true
+		})
+	}
+	next := func(r *http.Request) string {
+		if r.URL.Query().Get("last") == "" {
+			return `<http://198.51.100.1/elsewhere?last=2&n=1>; rel="next"`
+		}
+		return ""
+	}
+	serve(next, `{"name":"team/app","tags":["LAST","sha256-`+strings.Repeat("a", 64)+`.sig"]}`)
+	got, err := newClient(t, nil).Tags(t.Context(), h.ref(t, "team/app"))
+	if err != nil || len(got) != 2 || got[0].Tag() != "v" || got[1].Tag() != "v2" || got[1].Repository() != h.ref(t, "team/app").Repository() {
+		t.Errorf("tags are %v, %v", got, err)
+	}
+	for name, tt := range map[string]struct {
+		link func(*http.Request) string
+		body string
+	}{
+		"endless":  {func(*http.Request) string { return "</x?last=1>" }, `{"tags":[]}`},
+		"no JSON":  {next, "<html>"},
+		"bad tag":  {next, `{"tags":["../x"]}`},
+		"bad link": {func(*http.Request) string { return "nothing" }, `{"tags":[]}`},
+	} {
+		serve(tt.link, tt.body)
+		if _, err := newClient(t, nil).Tags(t.Context(), h.ref(t, "team/app")); !errors.Is(err, spec.ErrInvalid) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
