@@ -1,6 +1,9 @@
 package tests
 
 import (
+	"archive/tar"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -130,4 +133,56 @@ func TestMountedVolumeAtBoot(t *testing.T) {
 	s.must(t, "rm", "-f", "web")
 	s.must(t, "volume", "rm", "boot-vol")
 	s.clean(t)
+}
+
+// A container swaps a file of its volume with a link to a file of the host, again
+// and again, while the volume is exported: CVE-2019-10152, CVE-2023-0778.
+func TestVolumeExportFollowsNoLink(t *testing.T) {
+	t.Parallel()
+	s := shared()
+	secret := filepath.Join(t.TempDir(), "canary")
+	if err := os.WriteFile(secret, []byte("the host's secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const swap = `cd /v; mkdir real other; echo mine >real/canary; mkdir d; echo mine >f
+		while :; do ln -sf "$1" l; mv l f; echo mine >g; mv g f; mv d r; ln -s "${1%/*}" d; rm d; mv r d; done`
+	s.run(t, "swapper", "-v", "swap-vol:/v", "busybox", "sh", "-c", swap, "sh", secret)
+	links, files := 0, 0
+	for range 60 {
+		r := s.try("volume", "export", "swap-vol")
+		if r.code != 0 {
+			t.Fatal(r.stderr)
+		}
+		if strings.Contains(r.out, "the host's secret") {
+			t.Fatal("the export has a file of the host")
+		}
+		names := archiveTypes(t, r.out)
+		if names["./f"] == tar.TypeSymlink || names["./d"] == tar.TypeSymlink {
+			links++
+		}
+		if names["./f"] == tar.TypeReg {
+			files++
+		}
+	}
+	if links == 0 || files == 0 {
+		t.Errorf("the race did not take place: %d links, %d files", links, files)
+	}
+	s.must(t, "rm", "-f", "swapper")
+	s.must(t, "volume", "rm", "swap-vol")
+}
+
+// archiveTypes returns the types of the entries of an archive.
+func archiveTypes(t *testing.T, archive string) map[string]byte {
+	t.Helper()
+	types := map[string]byte{}
+	for tr := tar.NewReader(strings.NewReader(archive)); ; {
+		h, err := tr.Next()
+		if errors.Is(err, io.EOF) {
+			return types
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		types[h.Name] = h.Typeflag
+	}
 }

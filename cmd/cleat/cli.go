@@ -56,6 +56,7 @@ type backend interface {
 	volumeLister
 	volumeRemover
 	volumePruner
+	volumeArchiver
 	containerPruner
 	networkCreator
 	networkLister

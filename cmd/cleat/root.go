@@ -182,6 +182,8 @@ var verbs = []verb{
 	{name: "manifest", short: "Manage manifests of images in registries", group: groupManagement, members: []verb{{name: "inspect", make: newManifestInspect}}},
 	{name: "volume", short: "Manage volumes", group: groupManagement, members: []verb{
 		{name: "create", make: newVolumeCreate},
+		{name: "export", make: newVolumeExport},
+		{name: "import", make: newVolumeImport},
 		{name: "inspect", make: newInspectVolume},
 		{name: "ls", make: newVolumeLs, also: []string{"list"}},
 		{name: "prune", make: newVolumePrune},

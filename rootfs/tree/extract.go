@@ -32,6 +32,7 @@ type Owner struct{ UID, GID int }
 type ExtractOptions struct {
 	Owner    *Owner // to give everything to; nil means the numbers in the stream
 	KeepKind bool   // do not let a directory replace anything else, or be replaced
+	Top      bool   // the entry "." is for the directory itself, which is left as it is otherwise
 
 	// Harmless leaves out what gives rights where it is unpacked: setuid, setgid,
 	// file capabilities and device nodes. A container may make any of these.
@@ -136,6 +137,9 @@ func (x *extractor) entry(ctx context.Context, hdr *tar.Header, content io.Reade
 	if name == "." {
 		if hdr.Typeflag != tar.TypeDir {
 			return fmt.Errorf("%w: the directory itself as something else", ErrInvalid)
+		}
+		if x.opt.Top {
+			return x.furnish(x.base, ".", m)
 		}
 		return nil // it is the user's, and stays as it is
 	}
@@ -308,6 +312,12 @@ func (x *extractor) dir(name, base string, m *tarmeta.Meta) error {
 		return fmt.Errorf("open directory: %w", err)
 	}
 	defer sys.Close(fd)
+	return x.furnish(fd, name, m)
+}
+
+// furnish gives the open directory fd the metadata of its entry, the times at the
+// end.
+func (x *extractor) furnish(fd int, name string, m *tarmeta.Meta) error {
 	if err := setOwnerMode(fd, m); err != nil {
 		return err
 	}
