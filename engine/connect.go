@@ -331,23 +331,3 @@ func (e *Engine) networkFiles(ctx context.Context, c spec.Container) (map[string
 	}
 	return files, nil
 }
-
-// rewire makes the files by which the next start of c connects it follow the
-// record of c, and the names by which others find it now. The caller holds the
-// lock of c.
-func (e *Engine) rewire(ctx context.Context, c spec.Container) error {
-	files, err := e.networkFiles(ctx, c)
-	if err != nil {
-		return err
-	}
-	if err := e.state.SaveFiles(c.ID, files); err != nil {
-		return err
-	}
-	lives := e.wires().Lives()
-	live, err := lives.Load(c.ID)
-	if err != nil {
-		return ignoreNotFound(err)
-	}
-	live.Names = dnsNames(c)
-	return lives.Save(live)
-}

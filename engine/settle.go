@@ -42,6 +42,9 @@ func (e *Engine) resettle(ctx context.Context, c spec.Container) (spec.Container
 	if err != nil {
 		return c, err
 	}
+	if err := e.settleNetworks(ctx, c); err != nil {
+		return c, err
+	}
 	return e.settle(ctx, c, isUpStatus(st), all)
 }
 

@@ -52,9 +52,21 @@ type Link struct {
 // LoadWiring reads the wiring in dir, a container's directory. That there is
 // none is spec.ErrNotFound.
 func LoadWiring(dir string) (Wiring, error) {
-	var w Wiring
-	if err := readJSON(filepath.Join(dir, WiringFile), &w); err != nil {
+	data, err := os.ReadFile(filepath.Join(dir, WiringFile))
+	if errors.Is(err, fs.ErrNotExist) {
+		return Wiring{}, fmt.Errorf("%s: %w", filepath.Join(dir, WiringFile), spec.ErrNotFound)
+	}
+	if err != nil {
 		return Wiring{}, err
+	}
+	return ParseWiring(data)
+}
+
+// ParseWiring reads what Encode has written.
+func ParseWiring(data []byte) (Wiring, error) {
+	var w Wiring
+	if err := json.Unmarshal(data, &w); err != nil {
+		return Wiring{}, fmt.Errorf("decode %s: %w", WiringFile, err)
 	}
 	if w.Version != wiringVersion {
 		return Wiring{}, fmt.Errorf("%s: version %d, this cleat reads %d: %w", WiringFile, w.Version, wiringVersion, spec.ErrInvalid)

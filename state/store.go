@@ -157,6 +157,15 @@ func (s *Store) SaveFiles(id string, files map[string][]byte) error {
 	return nil
 }
 
+// RemoveFile durably removes one of the further files of container id, if it is
+// there. The caller holds its lock.
+func (s *Store) RemoveFile(id, name string) error {
+	if err := os.Remove(filepath.Join(s.Dir(id), name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove %s of container %s: %w", name, spec.ShortID(id), err)
+	}
+	return fsx.SyncDir(s.Dir(id))
+}
+
 const containerFile = "container.json"
 
 // fileMode returns the mode of a file of a container. Its users read those that

@@ -62,6 +62,8 @@ type backend interface {
 	networkLister
 	networkRemover
 	networkPruner
+	networkConnector
+	networkDisconnector
 	eventer
 	systemPruner
 	informer

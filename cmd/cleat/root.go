@@ -191,7 +191,9 @@ var verbs = []verb{
 		{name: "update", make: newVolumeUpdate},
 	}},
 	{name: "network", short: "Manage networks", group: groupManagement, members: []verb{
+		{name: "connect", make: newNetworkConnect},
 		{name: "create", make: newNetworkCreate},
+		{name: "disconnect", make: newNetworkDisconnect},
 		{name: "inspect", make: newInspectNetwork},
 		{name: "ls", make: newNetworkLs, also: []string{"list"}},
 		{name: "prune", make: newNetworkPrune},

@@ -7,6 +7,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/cleat-project/cleat/netd"
 	"github.com/cleat-project/cleat/spec"
 )
 
@@ -54,4 +55,15 @@ func (c *conn) unplugAll(bridge int32) error {
 		}
 	}
 	return nil
+}
+
+// Plugged reports whether the endpoint's device is there.
+func Plugged(e netd.Endpoint) bool {
+	c, err := dial()
+	if err != nil {
+		return false
+	}
+	defer c.close()
+	_, err = c.link(e.HostInterface())
+	return err == nil
 }

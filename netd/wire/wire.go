@@ -105,29 +105,12 @@ func (h Host) Plug(ctx context.Context, l netd.Live, ns int) error {
 			return err
 		}
 	}
-	state := nft.State{Ports: mappings(l)}
 	for _, e := range l.Endpoints {
-		n, err := h.Network(e.NetworkID)
-		if err != nil {
+		if err := h.plugIn(ns, e); err != nil {
 			return err
 		}
-		br, err := link.EnsureBridge(&n)
-		if err != nil {
-			return fmt.Errorf("network %q: %w", n.Name, err)
-		}
-		if err := link.Plug(br, ns, e); err != nil {
-			return fmt.Errorf("network %q: %w", n.Name, err)
-		}
-		state.Networks = append(state.Networks, nft.NetworkOf(&n))
 	}
-	var err error
-	if state.Unrouted4, state.Unrouted6, err = link.Unrouted(); err != nil {
-		return err
-	}
-	if err := h.open(ctx, l.Table, state); err != nil {
-		return err
-	}
-	return link.ForgetFlows(l.Ports)
+	return h.publish(ctx, l)
 }
 
 // resolve opens the sockets at which a container asks for names, and hands them to
