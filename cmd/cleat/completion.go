@@ -112,3 +112,37 @@ func completeAny(c *cli) completer {
 		return names, cobra.ShellCompDirectiveNoFileComp
 	}
 }
+
+// completeFlags completes the values of the flags that cmd has of those.
+func completeFlags(cmd *cobra.Command, values map[string]completer) {
+	for name, complete := range values {
+		if cmd.Flags().Lookup(name) != nil {
+			_ = cmd.RegisterFlagCompletionFunc(name, complete) // fails for a flag that is not there, or done already
+		}
+	}
+}
+
+// oneOf completes fixed words.
+func oneOf(words ...string) completer {
+	return cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp)
+}
+
+// filterKey completes the keys of --filter, after which the value is typed.
+func filterKey(keys ...string) completer {
+	words := make([]string, 0, len(keys))
+	for _, k := range keys {
+		words = append(words, k+"=")
+	}
+	return cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp|cobra.ShellCompDirectiveNoSpace)
+}
+
+// createCompletions are the flags of run and create whose values are known.
+func createCompletions(c *cli) map[string]completer {
+	containers := completeContainers(c, nil)
+	return map[string]completer{
+		"network": completeNetworks(c), "net": completeNetworks(c), "volumes-from": containers, "link": containers,
+		"pull": oneOf("always", "missing", "never"), "restart": oneOf("no", "always", "unless-stopped", "on-failure"),
+		"log-driver": oneOf("journald", "none"), "attach": oneOf("stdin", "stdout", "stderr"),
+		"cgroupns": oneOf("private", "host"), "ipc": oneOf("private", "host", "shareable", "none"), "pid": oneOf("host"), "uts": oneOf("host"),
+	}
+}

@@ -23,6 +23,7 @@ func newCreate(c *cli) *cobra.Command {
 		Args:        atLeast(1), ValidArgsFunction: completeImages(c),
 	}
 	flags := newCreateFlags(cmd.Flags(), c)
+	completeFlags(cmd, createCompletions(c))
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		opt, err := flags.options(cmd.Flags(), c, args)
 		if err != nil {

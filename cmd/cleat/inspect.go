@@ -85,6 +85,7 @@ func newInspect(c *cli) *cobra.Command {
 	cmd.Flags().StringVarP(&layout, "format", "f", "", inspectFormatUsage)
 	cmd.Flags().BoolVarP(&size, "size", "s", false, "Display total file sizes if the type is container")
 	cmd.Flags().StringVar(&kind, "type", "", "Only inspect objects of the given type")
+	completeFlags(cmd, map[string]completer{"type": oneOf(kindNames()...)})
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		kinds := inspectKinds
 		if cmd.Flags().Changed("type") {

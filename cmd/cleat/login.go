@@ -76,7 +76,7 @@ func (c *cli) logout(ctx context.Context, eng loginer, server string) error {
 		return err
 	}
 	if server == "" {
-		server = "docker.io"
+		server = "https://index.docker.io/v1/" // Docker's name for its Hub, also in its configuration
 	}
 	if !known {
 		fmt.Fprintf(c.out, "Not logged in to %s\n", server)
@@ -111,7 +111,7 @@ func (c *cli) credentials(cmd *cobra.Command, f *loginFlags) (user, password str
 		return f.user, strings.TrimRight(string(text), "\r\n"), nil
 	}
 	if cmd.Flags().Changed("password") {
-		c.warn("Using --password via the CLI is insecure. Use --password-stdin.")
+		fmt.Fprintln(c.err, "WARNING! Using --password via the CLI is insecure. Use --password-stdin.")
 	}
 	fd, isTerminal := terminalFd(c.in)
 	if (f.user == "" || f.password == "") && !isTerminal {

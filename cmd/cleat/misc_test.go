@@ -108,7 +108,7 @@ func (d *desk) Logout(_ context.Context, server string) (bool, error) {
 
 func TestLogin(t *testing.T) {
 	t.Parallel()
-	const warning = "WARNING: Using --password via the CLI is insecure. Use --password-stdin.\n"
+	const warning = "WARNING! Using --password via the CLI is insecure. Use --password-stdin.\n"
 	tests := map[string]struct {
 		want outcome
 		got  []string
@@ -118,7 +118,7 @@ func TestLogin(t *testing.T) {
 		"login --password-stdin":       {outcome{Err: "cleat: the --password-stdin option requires --username to be set\n", Code: 1}, nil},
 		"login -p a --password-stdin":  {outcome{Err: "cleat: conflicting options: cannot specify both --password and --password-stdin\n", Code: 1}, nil},
 		"login -u me":                  {outcome{Err: "cleat: cannot perform an interactive login from a non TTY device\n", Code: 1}, nil},
-		"logout":                       {outcome{Out: "Removing login credentials for docker.io\n"}, []string{""}},
+		"logout":                       {outcome{Out: "Removing login credentials for https://index.docker.io/v1/\n"}, []string{""}},
 		"logout r.lan":                 {outcome{Out: "Removing login credentials for r.lan\n"}, []string{"r.lan"}},
 	}
 	for line, tt := range tests {
@@ -128,7 +128,7 @@ func TestLogin(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", line, diff)
 		}
 	}
-	want(t, try(t, &desk{}, "logout"), outcome{Out: "Not logged in to docker.io\n"})
+	want(t, try(t, &desk{}, "logout"), outcome{Out: "Not logged in to https://index.docker.io/v1/\n"})
 	want(t, try(t, &desk{fail: errors.New("wrong password")}, "login", "-u", "a", "-p", "b"), outcome{Err: warning + "cleat: wrong password\n", Code: 1})
 }
 

@@ -48,6 +48,7 @@ func newPs(c *cli) *cobra.Command {
 	fs.BoolVarP(&f.latest, "latest", "l", false, "Show the latest created container (includes all states)")
 	fs.BoolVar(&f.noTrunc, "no-trunc", false, "Don't truncate output")
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "Only display container IDs")
+	completeFlags(cmd, map[string]completer{"filter": filterKey(filterKeys...)})
 	fs.BoolVarP(&f.size, "size", "s", false, "Display total file sizes")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		filter, err := psFilters(f.filter)

@@ -200,24 +200,29 @@ func TestStatusText(t *testing.T) {
 func TestCompletion(t *testing.T) {
 	t.Parallel()
 	tests := map[string]string{
-		"__complete stop _":         "web abababababab",
-		"__complete unpause _":      "web-db cdcdcdcdcdcd",
-		"__complete start _":        "old efefefefefef",
-		"__complete rm _":           "web abababababab web-db cdcdcdcdcdcd old efefefefefef",
-		"__complete container rm o": "web abababababab web-db cdcdcdcdcdcd old efefefefefef",
-		"__complete exec _":         "web abababababab",
-		"__complete exec web _":     "",
-		"__complete rmi _":          "nginx:latest",
-		"__complete run _":          "nginx:latest",
+		"__complete stop _":                  "web abababababab",
+		"__complete unpause _":               "web-db cdcdcdcdcdcd",
+		"__complete start _":                 "old efefefefefef",
+		"__complete rm _":                    "web abababababab web-db cdcdcdcdcdcd old efefefefefef",
+		"__complete container rm o":          "web abababababab web-db cdcdcdcdcdcd old efefefefefef",
+		"__complete exec _":                  "web abababababab",
+		"__complete exec web _":              "",
+		"__complete rmi _":                   "nginx:latest",
+		"__complete run _":                   "nginx:latest",
+		"__complete volume rm _":             "data",
+		"__complete volume export _":         "data",
+		"__complete inspect _":               "web abababababab web-db cdcdcdcdcdcd old efefefefefef nginx:latest lan data",
+		"__complete inspect --type _":        "container image network volume",
+		"__complete run --network _":         "lan",
+		"__complete create --volumes-from _": "web abababababab web-db cdcdcdcdcdcd old efefefefefef",
+		"__complete run --pull=_":            "always missing never",
+		"__complete volume ls -f _":          "dangling= driver= label= name=",
 	}
 	for line, words := range tests {
 		args := strings.Fields(line)
-		if args[len(args)-1] == "_" {
-			args[len(args)-1] = ""
-		}
+		args[len(args)-1] = strings.TrimSuffix(args[len(args)-1], "_")
 		got := try(t, withImages{someContainers()}, args...)
-		list, _, _ := strings.Cut(got.Out, ":4")
-		list, _, _ = strings.Cut(list, ":0")
+		list, _, _ := strings.Cut("\n"+got.Out, "\n:") // the number after it tells the shell what else to do
 		if strings.Join(strings.Fields(list), " ") != words {
 			t.Errorf("%s: %+v, want %s", line, got, words)
 		}
@@ -230,4 +235,12 @@ type withImages struct{ fleet }
 func (withImages) Images(context.Context) ([]engine.Image, error) {
 	ref, err := engine.ParseReference("nginx")
 	return []engine.Image{{References: []engine.Reference{ref}}}, err
+}
+
+func (withImages) Volumes(context.Context, engine.VolumeFilter) ([]engine.Volume, error) {
+	return []engine.Volume{{Name: "data"}}, nil
+}
+
+func (withImages) Networks(context.Context, map[string][]string) ([]engine.NetworkInspect, error) {
+	return []engine.NetworkInspect{{Name: "lan"}}, nil
 }

@@ -38,6 +38,7 @@ func newRun(c *cli) *cobra.Command {
 	fs.BoolVarP(&f.detach, "detach", "d", false, "Run container in background and print container ID")
 	fs.BoolVar(&f.sigProxy, "sig-proxy", true, "Proxy received signals to the process")
 	fs.StringVar(&f.keys, "detach-keys", "", "Override the key sequence for detaching a container")
+	completeFlags(cmd, createCompletions(c))
 	cmd.RunE = func(cmd *cobra.Command, args []string) error { return c.run(cmd, f, args) }
 	return cmd
 }

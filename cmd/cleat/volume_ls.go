@@ -27,6 +27,7 @@ func newVolumeLs(c *cli) *cobra.Command {
 	filter := defineFilter(fs, "f", `Provide filter values (e.g. "dangling=true")`)
 	fs.StringVar(&layout, "format", "", formatUsage)
 	fs.BoolVarP(&quiet, "quiet", "q", false, "Only display volume names")
+	completeFlags(cmd, map[string]completer{"filter": filterKey("dangling", "driver", "label", "name")})
 	refuse(fs, []refusedFlag{{name: "cluster", reason: clusterOnly, isBool: true, harmless: "false"}})
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		f, err := volumeFilter(filter)
