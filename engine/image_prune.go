@@ -3,39 +3,32 @@ package engine
 import (
 	"context"
 	"strings"
-	"time"
 
 	"github.com/cleat-project/cleat/image"
 )
 
-// PrunedImages is what PruneImages has done.
-type PrunedImages = image.Pruned
-
 // PruneImagesOptions says which images to remove. The zero value asks for those
 // without a tag.
 type PruneImagesOptions struct {
-	All       bool      // also those with a tag
-	Until     time.Time // only those made before; zero means any
-	Labels    []string  // only those that have all of these, each NAME or NAME=VALUE
-	NotLabels []string  // only those that have none of these
+	All    bool // also those with a tag
+	Filter PruneFilter
 }
 
 // PruneImages removes images that no container uses, and everything in the store
 // that nothing leads to.
-func (e *Engine) PruneImages(ctx context.Context, opt PruneImagesOptions) (PrunedImages, error) {
-	return e.images.Prune(ctx, image.PruneOptions{All: opt.All, Until: opt.Until, Match: func(img Image) bool {
-		for _, want := range opt.Labels {
-			if !HasLabel(img.Config.Labels, want) {
-				return false
-			}
-		}
-		for _, not := range opt.NotLabels {
-			if HasLabel(img.Config.Labels, not) {
-				return false
-			}
-		}
-		return true
+func (e *Engine) PruneImages(ctx context.Context, opt PruneImagesOptions) (Pruned, error) {
+	done, err := e.images.Prune(ctx, image.PruneOptions{All: opt.All, Match: func(img Image) bool {
+		return opt.Filter.match(img.Config.Labels, img.Created)
 	}})
+	kind := PrunedKind{Name: "Images"}
+	for _, r := range done.Removed {
+		line := "deleted: " + r.Deleted
+		if r.Untagged != "" {
+			line = "untagged: " + r.Untagged
+		}
+		kind.Removed = append(kind.Removed, line)
+	}
+	return Pruned{[]PrunedKind{kind}, done.FreedBytes}, err
 }
 
 // HasLabel reports whether labels fit the filter want: NAME, or NAME=VALUE.

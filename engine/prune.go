@@ -130,7 +130,9 @@ func (e *Engine) PruneSystem(ctx context.Context, opt PruneSystemOptions) (Prune
 			}
 			return e.PruneVolumes(ctx, PruneVolumesOptions{Filter: opt.Filter})
 		},
-		e.pruneImageKind,
+		func(ctx context.Context, opt PruneSystemOptions) (Pruned, error) {
+			return e.PruneImages(ctx, PruneImagesOptions{All: opt.AllImages, Filter: opt.Filter})
+		},
 	}
 	var done Pruned
 	var errs []error
@@ -145,19 +147,4 @@ func (e *Engine) PruneSystem(ctx context.Context, opt PruneSystemOptions) (Prune
 		}
 	}
 	return done, errors.Join(errs...)
-}
-
-// pruneImageKind is PruneImages in the form of the others.
-func (e *Engine) pruneImageKind(ctx context.Context, opt PruneSystemOptions) (Pruned, error) {
-	f := opt.Filter
-	done, err := e.PruneImages(ctx, PruneImagesOptions{All: opt.AllImages, Until: f.Until, Labels: f.Labels, NotLabels: f.NotLabels})
-	kind := PrunedKind{Name: "Images"}
-	for _, r := range done.Removed {
-		line := "deleted: " + r.Deleted
-		if r.Untagged != "" {
-			line = "untagged: " + r.Untagged
-		}
-		kind.Removed = append(kind.Removed, line)
-	}
-	return Pruned{[]PrunedKind{kind}, done.FreedBytes}, err
 }

@@ -5,14 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 )
 
 // PruneOptions say what Prune removes. The zero value asks for the images that
 // have no tag.
 type PruneOptions struct {
 	All   bool             // also those that have one
-	Until time.Time        // only those made before; zero means any
 	Match func(Image) bool // only those that match; nil means any
 }
 
@@ -99,6 +97,5 @@ func (p *pruning) used(ctx context.Context) (map[Digest]bool, error) {
 
 func (p *pruning) wants(img Image) bool {
 	return (p.opt.All || len(img.References) == 0) &&
-		(p.opt.Until.IsZero() || img.Created.Before(p.opt.Until)) &&
 		(p.opt.Match == nil || p.opt.Match(img))
 }

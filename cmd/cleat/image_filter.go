@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"path"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/cleat-project/cleat/engine"
@@ -17,60 +16,50 @@ type imageTest func(engine.Image, engine.Reference) bool
 // imageFilter is what --filter and the argument of images ask for.
 type imageFilter struct {
 	tests         []imageTest
-	patterns      []string // of which one has to fit, as in Docker
-	before, since string   // images to compare the age with
+	before, since string // images to compare the age with
 }
 
-// newImageFilter reads KEY=VALUE pairs, and at most one pattern.
-func newImageFilter(pairs, patterns []string, now time.Time) (*imageFilter, error) {
-	f := &imageFilter{patterns: patterns}
-	for _, pair := range pairs {
-		key, value, ok := strings.Cut(pair, "=")
-		if !ok {
-			return nil, fmt.Errorf("invalid filter '%s': it has the form KEY=VALUE", pair)
-		}
-		if err := f.add(key, value, now); err != nil {
-			return nil, err
-		}
+// newImageFilter reads the filters, and at most one pattern.
+func newImageFilter(filter listFilter, patterns []string, now time.Time) (*imageFilter, error) {
+	if err := filter.check("before", "dangling", "label", "reference", "since", "until"); err != nil {
+		return nil, err
 	}
-	if len(f.patterns) > 0 {
+	f := &imageFilter{before: last(filter["before"]), since: last(filter["since"])}
+	dangling, err := filter.truth("dangling")
+	if err != nil {
+		return nil, err
+	}
+	if dangling != nil {
+		f.test(func(img engine.Image, _ engine.Reference) bool { return (len(img.References) == 0) == *dangling })
+	}
+	for _, want := range filter["label"] {
+		f.test(func(img engine.Image, _ engine.Reference) bool { return engine.HasLabel(img.Config.Labels, want) })
+	}
+	for _, v := range filter["until"] {
+		t, err := logTime(v, now)
+		if err != nil {
+			return nil, fmt.Errorf("invalid filter 'until=%s': %w", v, err)
+		}
+		f.test(func(img engine.Image, _ engine.Reference) bool { return img.Created.Before(t) })
+	}
+	patterns = slices.Concat(patterns, filter["reference"]) // one of them has to fit, as in Docker
+	if len(patterns) > 0 {
 		f.test(func(_ engine.Image, ref engine.Reference) bool {
-			return slices.ContainsFunc(f.patterns, func(p string) bool { return matchReference(ref, p) })
+			return slices.ContainsFunc(patterns, func(p string) bool { return matchReference(ref, p) })
 		})
 	}
 	return f, nil
 }
 
-func (f *imageFilter) test(t imageTest) { f.tests = append(f.tests, t) }
-
-func (f *imageFilter) add(key, value string, now time.Time) error {
-	switch key {
-	case "before":
-		f.before = value
-	case "since":
-		f.since = value
-	case "dangling":
-		if value != "true" && value != "false" {
-			return fmt.Errorf("invalid filter 'dangling=%s': it is true or false", value)
-		}
-		f.test(func(img engine.Image, _ engine.Reference) bool {
-			return (len(img.References) == 0) == (value == "true")
-		})
-	case "label":
-		f.test(func(img engine.Image, _ engine.Reference) bool { return hasLabel(img.Config.Labels, value) })
-	case "reference":
-		f.patterns = append(f.patterns, value)
-	case "until":
-		t, err := logTime(value, now)
-		if err != nil {
-			return fmt.Errorf("invalid filter 'until=%s': %w", value, err)
-		}
-		f.test(func(img engine.Image, _ engine.Reference) bool { return img.Created.Before(t) })
-	default:
-		return fmt.Errorf("invalid filter '%s': the filters are before, dangling, label, reference, since, until", key)
+// last returns the last of the values of a filter that can have one only.
+func last(values []string) string {
+	if len(values) == 0 {
+		return ""
 	}
-	return nil
+	return values[len(values)-1]
 }
+
+func (f *imageFilter) test(t imageTest) { f.tests = append(f.tests, t) }
 
 // compile looks up the images that others are compared with.
 func (f *imageFilter) compile(ctx context.Context, eng imageFinder) (imageTest, error) {

@@ -159,8 +159,8 @@ func TestImages(t *testing.T) {
 	want(t, try(t, newShelf(t), "images", "--digests", "--no-trunc", "--format", "table {{.ID}} {{.Digest}}", "nginx"), outcome{
 		Out: "IMAGE ID DIGEST\nsha256:aaaaaaaaaaaa" + strings.Repeat("0", 52) + " sha256:" + strings.Repeat("d1", 32) + "\n",
 	})
-	for args, msg := range map[string]string{"dangling=maybe": "true or false", "size=3": "invalid filter 'size'", "x": "KEY=VALUE", "before=nosuch": "no such image", "until=then": "invalid filter 'until=then'"} {
-		if got := try(t, newShelf(t), "images", "-f", args); got.Code != 1 || !strings.Contains(got.Err, msg) {
+	for args, msg := range map[string]string{"dangling=maybe": "true or false", "size=3": "invalid filter 'size'", "x": "bad format of filter", "before=nosuch": "no such image", "until=then": "invalid filter 'until=then'"} {
+		if got := try(t, newShelf(t), "images", "-f", args); got.Code == 0 || !strings.Contains(got.Err, msg) {
 			t.Errorf("%s: %+v", args, got)
 		}
 	}

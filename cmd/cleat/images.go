@@ -22,7 +22,6 @@ type imageLister interface {
 type imagesFlags struct {
 	all, digests, noTrunc, quiet, tree bool
 	format                             string
-	filters                            []string
 }
 
 func newImages(c *cli) *cobra.Command {
@@ -35,14 +34,13 @@ func newImages(c *cli) *cobra.Command {
 	fs := cmd.Flags()
 	fs.BoolVarP(&f.all, "all", "a", false, "Show all images (there are no intermediate images to hide)")
 	fs.BoolVar(&f.digests, "digests", false, "Show digests")
-	fs.StringArrayVarP(&f.filters, "filter", "f", nil, "Filter output based on conditions provided")
-	asList(fs.Lookup("filter"))
+	filters := defineFilter(fs, "f", "Filter output based on conditions provided")
 	fs.StringVar(&f.format, "format", "", formatUsage)
 	fs.BoolVar(&f.noTrunc, "no-trunc", false, "Don't truncate output")
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "Only show image IDs")
 	fs.BoolVar(&f.tree, "tree", false, "List images with the platform that they are for, as a tree")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		filter, err := newImageFilter(f.filters, args, time.Now())
+		filter, err := newImageFilter(filters, args, time.Now())
 		if err != nil {
 			return err
 		}

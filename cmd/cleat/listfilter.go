@@ -72,7 +72,7 @@ func (f listFilter) pruneFilter(now time.Time) (engine.PruneFilter, error) {
 	}
 	for _, v := range f["until"] {
 		until, err := logTime(v, now)
-		if err != nil {
+		if err != nil || until.IsZero() { // that would mean no limit
 			return p, fmt.Errorf("invalid filter 'until=%s': it is a time in RFC 3339, seconds since 1970, or a duration such as 24h", v)
 		}
 		p.Until = until

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -20,7 +19,6 @@ type searcher interface {
 
 // searchFlags are the flags of search.
 type searchFlags struct {
-	filters []string
 	format  string
 	limit   int
 	noTrunc bool
@@ -33,13 +31,12 @@ func newSearch(c *cli) *cobra.Command {
 		Args: exactly(1), ValidArgsFunction: cobra.NoFileCompletions,
 	}
 	fs := cmd.Flags()
-	fs.StringArrayVarP(&f.filters, "filter", "f", nil, "Filter output based on conditions provided")
-	asList(fs.Lookup("filter"))
-	fs.StringVar(&f.format, "format", "", formatUsage)
+	filter := defineFilter(fs, "f", "Filter output based on conditions provided")
+	fs.StringVar(&f.format, "format", "", "Pretty-print search using a Go template")
 	fs.IntVar(&f.limit, "limit", 0, "Max number of search results")
 	fs.BoolVar(&f.noTrunc, "no-trunc", false, "Don't truncate output")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		match, err := searchFilter(f.filters)
+		match, err := searchFilter(filter)
 		if err != nil {
 			return err
 		}
@@ -109,31 +106,25 @@ var searchList = format.List[searchRow]{
 }
 
 // searchFilter returns the test that --filter asks for.
-func searchFilter(pairs []string) (func(engine.SearchResult) bool, error) {
-	var tests []func(engine.SearchResult) bool
-	for _, pair := range pairs {
-		key, value, ok := strings.Cut(pair, "=")
-		if !ok {
-			return nil, fmt.Errorf("invalid filter '%s': it has the form KEY=VALUE", pair)
-		}
-		yes, notBool := strconv.ParseBool(value)
-		stars, notNumber := strconv.Atoi(value)
-		switch {
-		case key == "stars" && notNumber == nil:
-			tests = append(tests, func(r engine.SearchResult) bool { return r.StarCount >= stars })
-		case key == "is-official" && notBool == nil:
-			tests = append(tests, func(r engine.SearchResult) bool { return r.IsOfficial == yes })
-		case key == "is-automated" && notBool == nil:
-			tests = append(tests, func(r engine.SearchResult) bool { return r.IsAutomated == yes })
-		case key == "stars":
-			return nil, fmt.Errorf("invalid filter 'stars=%s': it wants a number", value)
-		case key == "is-official" || key == "is-automated":
-			return nil, fmt.Errorf("invalid filter '%s': it is true or false", pair)
-		default:
-			return nil, fmt.Errorf("invalid filter '%s': the filters are is-automated, is-official, stars", key)
+func searchFilter(filter listFilter) (func(engine.SearchResult) bool, error) {
+	if err := filter.check("is-automated", "is-official", "stars"); err != nil {
+		return nil, err
+	}
+	official, err := filter.truth("is-official")
+	if err != nil {
+		return nil, err
+	}
+	automated, err := filter.truth("is-automated")
+	if err != nil {
+		return nil, err
+	}
+	stars := 0
+	for _, v := range filter["stars"] {
+		if stars, err = strconv.Atoi(v); err != nil {
+			return nil, fmt.Errorf("invalid filter 'stars=%s': it wants a number", v)
 		}
 	}
 	return func(r engine.SearchResult) bool {
-		return !slices.ContainsFunc(tests, func(test func(engine.SearchResult) bool) bool { return !test(r) })
+		return r.StarCount >= stars && (official == nil || r.IsOfficial == *official) && (automated == nil || r.IsAutomated == *automated)
 	}, nil
 }
