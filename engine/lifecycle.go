@@ -169,6 +169,9 @@ func (e *Engine) startTransient(ctx context.Context, conn *supervisor.Conn, unit
 		if err := settle(ctx, conn, u.Name); err != nil {
 			return err
 		}
+		if err := dropUnitFile(ctx, conn, u.Name); err != nil { // of when it was a boot service
+			return err
+		}
 	}
 	return conn.StartTransient(ctx, units[0], units[1:]...)
 }
@@ -199,6 +202,15 @@ func (e *Engine) startBoot(ctx context.Context, conn *supervisor.Conn, units []u
 		if err := refresh(ctx, conn, u.Name); err != nil {
 			return err
 		}
+	}
+	err := conn.Start(ctx, service)
+	if !isNotFound(err) {
+		return err
+	}
+	// The last run was that of a transient unit, which became a service meanwhile
+	// (update --restart): systemd remembers where that unit's file was.
+	if err := conn.Reload(ctx); err != nil {
+		return err
 	}
 	return conn.Start(ctx, service)
 }

@@ -25,6 +25,8 @@ func checkLimits(l spec.Limits) error {
 		return invalid("a limit on memory and swap needs a memory limit (--memory) as well")
 	case l.CPUMillis < 0 || l.CPUMillis > cpus*1000:
 		return invalid("%.2f CPUs: this machine has %d", float64(l.CPUMillis)/1000, cpus)
+	case l.IOWeight != 0 && (l.IOWeight < 10 || l.IOWeight > 1000):
+		return invalid("block IO weight %d: must be from 10 to 1000", l.IOWeight)
 	case l.Pids < 0:
 		return invalid("pids limit %d: must not be negative", l.Pids)
 	case l.OOMScoreAdj < -1000 || l.OOMScoreAdj > 1000:

@@ -237,22 +237,25 @@ func (e *Engine) dropUnits(ctx context.Context, conn *supervisor.Conn, c spec.Co
 // dropUnitFiles removes the unit files of c, if it has some.
 func (e *Engine) dropUnitFiles(ctx context.Context, conn *supervisor.Conn, c spec.Container) error {
 	for _, name := range unitNames(c) {
-		if !conn.HasUnitFile(name) {
-			continue
-		}
-		if name == c.UnitName() {
-			if err := conn.Disable(ctx, name); err != nil && !isNotFound(err) {
-				return err
-			}
-		}
-		if err := conn.RemoveUnitFile(ctx, name); err != nil {
-			return err
-		}
-		if err := refresh(ctx, conn, name); err != nil {
+		if err := dropUnitFile(ctx, conn, name); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// dropUnitFile disables a unit and removes its file, if it has one.
+func dropUnitFile(ctx context.Context, conn *supervisor.Conn, name string) error {
+	if !conn.HasUnitFile(name) {
+		return nil
+	}
+	if err := conn.Disable(ctx, name); err != nil && !isNotFound(err) {
+		return err
+	}
+	if err := conn.RemoveUnitFile(ctx, name); err != nil {
+		return err
+	}
+	return refresh(ctx, conn, name)
 }
 
 // unitNames returns the units that c has.

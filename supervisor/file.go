@@ -63,7 +63,11 @@ func (c *Conn) unitFile(name string) (string, error) {
 // not come before the next boot.
 func (c *Conn) Enable(ctx context.Context, unit string) error {
 	const runtime, force = false, true
-	if _, err := c.call(ctx, "EnableUnitFiles", []string{unit}, runtime, force); err != nil {
+	file := unit
+	if path, err := c.unitFile(unit); err == nil && fsx.Exists(path) {
+		file = path // by name, systemd would find the unit's transient file first while that runs
+	}
+	if _, err := c.call(ctx, "EnableUnitFiles", []string{file}, runtime, force); err != nil {
 		return fmt.Errorf("enable %s: %w", unit, err)
 	}
 	return nil

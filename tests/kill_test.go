@@ -119,6 +119,8 @@ func TestKills(t *testing.T) {
 		{name: "rename", pre: detached(), args: []string{"rename", "{n}", "{n}new"}},
 		{name: "rename of a service", pre: detached("--restart=always"), args: []string{"rename", "{n}", "{n}new"}},
 		{name: "rename of what does not run", pre: []string{"create", "--network", "none", "--name", "{n}", "busybox"}, args: []string{"rename", "{n}", "{n}new"}},
+		{name: "update", pre: detached(), args: []string{"update", "--restart", "always", "--pids-limit", "50", "{n}"}},
+		{name: "update of a service", pre: detached("--restart=always"), args: []string{"update", "--restart", "no", "{n}"}},
 		{name: "restart", pre: detached(), args: []string{"restart", "{n}"}},
 		{name: "pull", args: []string{"pull", "-q", images.remote + "/app:{n}"}, told: func(s site, n, out string) string {
 			return imageThere(s, images.remote+"/app:"+n, out)

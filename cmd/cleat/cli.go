@@ -69,6 +69,7 @@ type backend interface {
 	informer
 	diskMeter
 	renamer
+	updater
 	Close()
 }
 

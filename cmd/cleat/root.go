@@ -163,6 +163,7 @@ var verbs = []verb{
 		{name: "start", make: newStart},
 		{name: "stop", make: newStop},
 		{name: "unpause", make: newUnpause},
+		{name: "update", make: newUpdate},
 		{name: "wait", make: newWait},
 	}},
 	{name: "image", short: "Manage images", group: groupManagement, members: []verb{
@@ -231,6 +232,7 @@ var verbs = []verb{
 	{name: "stop", make: newStop},
 	{name: "tag", make: newTag},
 	{name: "unpause", make: newUnpause},
+	{name: "update", make: newUpdate},
 	{name: "wait", make: newWait},
 }
 
