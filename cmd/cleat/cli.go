@@ -69,6 +69,8 @@ type backend interface {
 	informer
 	diskMeter
 	renamer
+	topper
+	statter
 	updater
 	Close()
 }

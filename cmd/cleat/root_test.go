@@ -22,9 +22,9 @@ func TestUsageErrors(t *testing.T) {
 	}
 	const run = "cleat run [OPTIONS] IMAGE [COMMAND] [ARG...]"
 	tests := map[string]outcome{
-		"foo":             {Err: "cleat: 'foo' is not a cleat command\nSee 'cleat --help'\n", Code: 1},
+		"frobnicate":      {Err: "cleat: 'frobnicate' is not a cleat command\nSee 'cleat --help'\n", Code: 1},
 		"image foo":       {Err: "cleat: 'image foo' is not a cleat command\nSee 'cleat image --help'\n", Code: 1},
-		"strat":           {Err: "cleat: 'strat' is not a cleat command\nhint: did you mean start?\nSee 'cleat --help'\n", Code: 1},
+		"strat":           {Err: "cleat: 'strat' is not a cleat command\nhint: did you mean start or stats?\nSee 'cleat --help'\n", Code: 1},
 		"--foo":           usage("unknown flag: --foo", "cleat [OPTIONS] COMMAND [ARG...]", "Run", "cleat", 125),
 		"run --foo":       usage("unknown flag: --foo", run, "Run", "cleat run", 125),
 		"run":             usage("'cleat run' requires at least 1 argument", run, "See", "cleat run", 1),
