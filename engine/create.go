@@ -29,7 +29,7 @@ func (e *Engine) Create(ctx context.Context, opt CreateOptions) (_ Container, er
 		if err := checkName(c.Name); err != nil {
 			return Container{}, err
 		}
-		if _, err := e.state.Find(c.Name); err == nil {
+		if other, err := e.state.Find(c.Name); err == nil && other.Name == c.Name { // and not one whose id begins like that
 			return Container{}, nameTaken(c.Name) // before a long pull; the claim below decides
 		}
 	}
