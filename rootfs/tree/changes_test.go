@@ -22,9 +22,9 @@ import (
 
 // container is an overlay of two layers, and one that is written to.
 type container struct {
-	t                         testing.TB
-	base, lower, upper, merge string
-	image                     string // the layers alone, mounted
+	t                  testing.TB
+	base, upper, merge string
+	image              string // the layers alone, mounted
 }
 
 func newContainer(t testing.TB) *container {
