@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cleat-project/cleat/image/compress"
+	"github.com/cleat-project/cleat/internal/iox"
 	"github.com/cleat-project/cleat/rootfs/tree"
 	"github.com/cleat-project/cleat/sandbox"
 	"github.com/cleat-project/cleat/spec"
@@ -209,7 +210,12 @@ func (e *Engine) CopyTo(ctx context.Context, ref, name string, r io.Reader, opt 
 		return err
 	}
 	defer f.Close()
-	plain, _, err := compress.NewReader(r)
+	input := iox.WithContext(ctx, r)
+	defer func() { _ = input.Close() }() // never fails
+	plain, _, err := compress.NewReader(input)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	if err != nil {
 		return invalid("archive for container %s: %v", c.Name, err)
 	}
@@ -430,7 +436,12 @@ func hostSource(name string, follow bool) (int, tree.Source, error) {
 		closeFd(fd)
 		return -1, tree.Source{}, &os.PathError{Op: "lstat", Path: name, Err: err}
 	}
-	return fd, tree.Source{Path: name, IsDir: st.Mode&unix.S_IFMT == unix.S_IFDIR}, nil
+	isDir := st.Mode&unix.S_IFMT == unix.S_IFDIR
+	if !isDir && tree.IsKernels(fd) {
+		closeFd(fd)
+		return -1, tree.Source{}, invalid("%s shows the state of the kernel and cannot be copied: write what it shows to a file first", name)
+	}
+	return fd, tree.Source{Path: name, IsDir: isDir}, nil
 }
 
 // maxHostLinks is how many links the end of a path on the host may lead through.

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"debug/elf"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
 	"github.com/ulikunitz/xz"
@@ -405,4 +407,47 @@ func TestCopyKilled(t *testing.T) {
 	s.must(t, "start", name)
 	s.must(t, "cp", name+":/etc/passwd", filepath.Join(tempDir(t), "passwd"))
 	s.clean(t)
+}
+
+// Waiting for input that does not come ends with an interrupt, and gives the
+// container back.
+func TestCopyInterrupted(t *testing.T) {
+	s, name := shared(), "copy-interrupted"
+	s.must(t, "create", "--network", "none", "--name", name, "busybox", "sleep", "1000")
+	t.Cleanup(func() { s.try("rm", "-f", name) })
+	id := s.inspect(t, name, "{{.Id}}")
+	for _, sent := range [][]byte{nil, pipedHeader(t)} {
+		r, w, err := os.Pipe()
+		must(t, err)
+		cmd := s.cmd("cp", "-", name+":/tmp")
+		cmd.Stdin = r
+		must(t, cmd.Start())
+		t.Cleanup(func() { _ = cmd.Process.Kill() })
+		_, err = w.Write(sent)
+		must(t, err)
+		until(t, "the copy has the container's lock", func() bool {
+			return s.try("host", "shell", "sh", "-c", "grep -q \"FLOCK.*:$(stat -c %i /run/cleat/locks/"+id+") \" /proc/locks").code == 0
+		})
+		must(t, cmd.Process.Signal(os.Interrupt))
+		ended := make(chan struct{})
+		go func() { _ = cmd.Wait(); close(ended) }()
+		select {
+		case <-ended:
+			if code := cmd.ProcessState.ExitCode(); code != 130 {
+				t.Errorf("exit code %d", code)
+			}
+		case <-time.After(20 * time.Second):
+			t.Error("an interrupt does not end it")
+		}
+		must(t, errors.Join(r.Close(), w.Close()))
+	}
+	s.must(t, "start", name)
+}
+
+// pipedHeader is the beginning of an archive.
+func pipedHeader(t *testing.T) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	must(t, tar.NewWriter(&b).WriteHeader(&tar.Header{Name: "half", Mode: 0o644, Size: 1 << 20}))
+	return b.Bytes()
 }

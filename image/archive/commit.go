@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cleat-project/cleat/image"
+	"github.com/cleat-project/cleat/internal/iox"
 )
 
 // CommitOptions say what image to make of another one and a further layer.
@@ -57,7 +58,9 @@ func Commit(ctx context.Context, store *image.Store, r io.Reader, opt CommitOpti
 		return image.Image{}, err
 	}
 	layers, blobs := slices.Clone(opt.Parent.Layers), parent.OCI().Layers
-	tar := bufio.NewReaderSize(cancellable(ctx, r), 128<<10)
+	stream := iox.WithContext(ctx, r)
+	defer func() { _ = stream.Close() }() // never fails
+	tar := bufio.NewReaderSize(stream, 128<<10)
 	empty, err := isEmpty(tar)
 	if err == nil && !empty {
 		var blob image.Descriptor

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cleat-project/cleat/image"
+	"github.com/cleat-project/cleat/internal/iox"
 )
 
 // ImportOptions say what to make of a root filesystem. Unpack has to be given.
@@ -32,7 +33,7 @@ func Import(ctx context.Context, store *image.Store, r io.Reader, opt ImportOpti
 		return image.Image{}, err
 	}
 	defer func() { err = errors.Join(err, in.Close(ctx)) }()
-	blob, diffID, err := addBlob(ctx, in, cancellable(ctx, r), "", opt.Unpack)
+	blob, diffID, err := addBlob(ctx, in, iox.WithContext(ctx, r), "", opt.Unpack)
 	if err != nil {
 		return image.Image{}, err
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cleat-project/cleat/image"
 	"github.com/cleat-project/cleat/image/compress"
+	"github.com/cleat-project/cleat/internal/iox"
 	"github.com/cleat-project/cleat/spec"
 )
 
@@ -54,7 +55,7 @@ func spool(ctx context.Context, in *image.Ingest, r io.Reader) (*os.File, error)
 	if f := plainFile(r); f != nil {
 		return f, nil
 	}
-	content, _, err := compress.NewReader(cancellable(ctx, r))
+	content, _, err := compress.NewReader(iox.WithContext(ctx, r))
 	if err != nil {
 		return nil, err
 	}
@@ -94,19 +95,6 @@ func plainFile(r io.Reader) *os.File {
 		return nil
 	}
 	return again
-}
-
-// cancellable returns a reader of r whose Read ends when ctx does, also if r is a
-// terminal or pipe that gives nothing. Then r goes on being read until it does.
-func cancellable(ctx context.Context, r io.Reader) io.Reader {
-	pr, pw := io.Pipe()
-	stop := context.AfterFunc(ctx, func() { _ = pw.CloseWithError(context.Cause(ctx)) })
-	go func() {
-		defer stop()
-		_, err := io.CopyBuffer(struct{ io.Writer }{pw}, struct{ io.Reader }{r}, make([]byte, 128<<10))
-		_ = pw.CloseWithError(err) // nil is the end of the stream
-	}()
-	return pr
 }
 
 func (t *tarIndex) scan() error {
