@@ -255,6 +255,9 @@ func dnsNames(c spec.Container) []string {
 // have an address of its own for those without one.
 func (e *Engine) published(c spec.Container, n netd.Network) ([]spec.Port, error) {
 	ports, err := assignable(c)
+	if n.Driver == netd.DriverMacvlan && len(ports) > 0 {
+		return nil, invalid("ports cannot be published by way of network %q: on a macvlan network a container is reached at its own address", n.Name)
+	}
 	for i := range ports {
 		p := &ports[i]
 		if !p.HostIP.IsValid() {

@@ -103,7 +103,7 @@ func (e *Engine) dismantle(ctx context.Context, n netd.Network) error {
 	if err := nft.New(e.table()).Remove(nft.State{Networks: []nft.Network{nft.NetworkOf(&n)}}); err != nil {
 		return fmt.Errorf("network %q: %w", n.Name, err)
 	}
-	if err := link.DropBridge(n.Device); err != nil {
+	if err := link.Drop(&n); err != nil {
 		return fmt.Errorf("network %q: %w", n.Name, err)
 	}
 	return e.wires().Leases().Forget(ctx, n.ID)

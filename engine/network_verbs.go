@@ -53,6 +53,9 @@ func (e *Engine) NetworkCreate(ctx context.Context, opt NetworkCreateOptions) (i
 // shadows warns of what the host has a route to and cannot reach any more once a
 // network is in use. Subnets that are chosen avoid such places by themselves.
 func (e *Engine) shadows(n netd.Network) []string {
+	if n.Driver == netd.DriverMacvlan {
+		return nil // it is meant to be part of the LAN
+	}
 	around, err := e.surroundings()
 	if err != nil {
 		return nil // the network is there, and this would only be advice

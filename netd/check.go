@@ -22,10 +22,10 @@ func (n *Network) Check() error {
 	if err := CheckName(n.Name); err != nil {
 		return err
 	}
-	if n.Driver != DriverBridge {
-		return fmt.Errorf("network %q: driver %q: only %q is known: %w", n.Name, n.Driver, DriverBridge, spec.ErrInvalid)
+	if err := n.checkDriver(); err != nil {
+		return err
 	}
-	if err := checkDevice(n.Device); err != nil {
+	if err := n.checkDevices(); err != nil {
 		return fmt.Errorf("network %q: %w", n.Name, err)
 	}
 	if len(n.Subnets) == 0 || len(n.Subnets) > 2 || len(n.Subnets) == 2 && n.Subnet4() == nil || len(n.Subnets) == 2 && n.Subnet6() == nil {

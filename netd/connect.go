@@ -32,7 +32,7 @@ func (l Leases) Connect(ctx context.Context, n *Network, o Owner, a Attachment) 
 	defer u.OnError(ctx, &err)
 	e = Endpoint{
 		NetworkID: n.ID, ContainerID: o.ContainerID, Index: a.Index,
-		MAC: a.MAC, Aliases: a.Aliases, Isolated: n.Isolated, MTU: n.MTU,
+		MAC: a.MAC, Aliases: a.Aliases, Isolated: n.Isolated, Direct: n.Driver == DriverMacvlan, MTU: n.MTU,
 	}
 	for _, f := range []struct {
 		subnet       *Subnet

@@ -14,8 +14,11 @@ import (
 	"github.com/cleat-project/cleat/spec"
 )
 
-// DriverBridge is the driver of networks that are a Linux bridge on this host.
-const DriverBridge = "bridge"
+// The drivers of networks.
+const (
+	DriverBridge  = "bridge"  // a Linux bridge on this host
+	DriverMacvlan = "macvlan" // containers are on the LAN of a device of the host's, with MAC addresses of their own
+)
 
 // The default network, which is there without having been created.
 const (
@@ -39,8 +42,10 @@ type Network struct {
 	Name       string            `json:"name"`    // unique; [a-zA-Z0-9][a-zA-Z0-9_.-]*
 	Created    time.Time         `json:"created"`
 	Place      string            `json:"place,omitempty"`   // as Surroundings.Place
-	Driver     string            `json:"driver"`            // DriverBridge
-	Device     string            `json:"device"`            // of the bridge on the host, for example "cleat0"
+	Driver     string            `json:"driver"`            // DriverBridge or DriverMacvlan
+	Device     string            `json:"device,omitempty"`  // of the bridge on the host, for example "cleat0"; a macvlan has none
+	Parent     string            `json:"parent,omitempty"`  // macvlan: the device of the host's; "eth0.5", VLAN 5 of eth0, is made if it is not there
+	Mode       string            `json:"mode,omitempty"`    // macvlan: see ip-link(8)
 	Subnets    []Subnet          `json:"subnets"`           // at most one of each family, IPv4 first
 	Internal   bool              `json:"internal"`          // no way out of the network
 	Attachable bool              `json:"attachable"`        // accepted for Docker's sake; means nothing
@@ -97,6 +102,7 @@ type Endpoint struct {
 	MAC         string       `json:"mac,omitempty"`      // "02:42:ac:11:00:02"; "" means the one of MACFor
 	Aliases     []string     `json:"aliases,omitempty"`  // further names in the network's DNS
 	Isolated    bool         `json:"isolated,omitempty"` // as in Network
+	Direct      bool         `json:"direct,omitempty"`   // on the LAN itself: nothing of it is on the host
 	MTU         int          `json:"mtu,omitempty"`      // in bytes; 0 means that of the bridge
 }
 

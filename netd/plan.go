@@ -59,16 +59,29 @@ func Plan(req Request, host Surroundings) (Network, error) {
 		Version: 1, ID: req.ID, Name: req.Name, Created: req.Created, Place: host.Place, Driver: req.Driver, Device: deviceName(req),
 		Internal: req.Internal, Attachable: req.Attachable, Labels: req.Labels, Options: req.Options,
 	}
-	if n.Driver == "" {
-		n.Driver = DriverBridge
-	}
 	if err := CheckName(n.Name); err != nil {
 		return Network{}, err
 	}
+	if n.Driver == "" {
+		n.Driver = DriverBridge
+	}
+	if err := n.checkDriver(); err != nil {
+		return Network{}, err
+	}
+	if n.Driver == DriverMacvlan {
+		n.Device, n.Mode = "", macvlanModes[0]
+	}
 	for k, v := range req.Options {
-		if err := n.option(k, v); err != nil {
+		apply := n.option
+		if n.Driver == DriverMacvlan {
+			apply = n.macvlanOption
+		}
+		if err := apply(k, v); err != nil {
 			return Network{}, fmt.Errorf("network %q: option %s=%s: %w", n.Name, k, v, err)
 		}
+	}
+	if err := n.needsSubnets(req); err != nil {
+		return Network{}, fmt.Errorf("network %q: %w", n.Name, err)
 	}
 	if err := n.addressing(req, host); err != nil {
 		return Network{}, fmt.Errorf("network %q: %w", n.Name, err)
@@ -261,7 +274,10 @@ func (n *Network) collides(others []Network) error {
 		if o.Name == n.Name {
 			return fmt.Errorf("network %q: %w", n.Name, spec.ErrExists)
 		}
-		if o.Device == n.Device {
+		if n.Parent != "" && o.Parent == n.Parent {
+			return fmt.Errorf("network %q: parent %s is that of network %q: %w", n.Name, n.Parent, o.Name, spec.ErrConflict)
+		}
+		if n.Device != "" && o.Device == n.Device {
 			return fmt.Errorf("network %q: device %s belongs to network %q: %w", n.Name, n.Device, o.Name, spec.ErrConflict)
 		}
 		for _, s := range n.Subnets {

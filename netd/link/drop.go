@@ -57,13 +57,23 @@ func (c *conn) unplugAll(bridge int32) error {
 	return nil
 }
 
-// Plugged reports whether the endpoint's device is there.
-func Plugged(e netd.Endpoint) bool {
+// Plugged reports whether the endpoint's device is there, of the container with
+// network namespace ns.
+func Plugged(ns int, e netd.Endpoint) bool {
+	if e.Direct {
+		return inside(ns, func() error { return lookFor(e.Interface()) }) == nil
+	}
+	return lookFor(e.HostInterface()) == nil
+}
+
+// lookFor returns an error unless the device is in the calling thread's network
+// namespace.
+func lookFor(device string) error {
 	c, err := dial()
 	if err != nil {
-		return false
+		return err
 	}
 	defer c.close()
-	_, err = c.link(e.HostInterface())
-	return err == nil
+	_, err = c.link(device)
+	return err
 }

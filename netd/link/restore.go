@@ -19,6 +19,9 @@ func Inspect(n *netd.Network, ends []netd.Endpoint) ([]string, error) {
 		return nil, err
 	}
 	defer c.close()
+	if n.Driver == netd.DriverMacvlan {
+		return c.inspectParent(n)
+	}
 	br, err := c.link(n.Device)
 	if errors.Is(err, unix.ENODEV) {
 		return []string{fmt.Sprintf("bridge %s is missing", n.Device)}, nil
@@ -102,6 +105,9 @@ func notForwarding(n *netd.Network) ([]string, error) {
 // endpoints, those of running containers. What is in order is left alone; an
 // interface that is gone comes back when its container starts again.
 func Restore(n *netd.Network, ends []netd.Endpoint) error {
+	if n.Driver == netd.DriverMacvlan {
+		return restoreParent(n)
+	}
 	br, err := EnsureBridge(n)
 	if err != nil {
 		return err

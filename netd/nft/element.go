@@ -68,6 +68,9 @@ type element struct {
 // elementsOf returns a network's elements. With all, it returns those that it
 // could have, for when it is removed.
 func elementsOf(n Network, all bool) []element {
+	if n.Device == "" {
+		return nil // of a driver that needs no firewall
+	}
 	name := ifname(n.Device)
 	one := nftables.SetElement{Key: name}
 	es := []element{{setBridges, one}, {setPairs, nftables.SetElement{Key: join(name, name)}}}

@@ -129,7 +129,9 @@ func (h Host) wanted(table string, lives []netd.Live) (s nft.State, err error) {
 		}
 	}
 	return s, errors.Join(err, h.eachNetwork(mine, func(n *netd.Network, _ []netd.Endpoint) error {
-		s.Networks = append(s.Networks, nft.NetworkOf(n))
+		if n.Device != "" {
+			s.Networks = append(s.Networks, nft.NetworkOf(n))
+		}
 		return nil
 	}))
 }

@@ -130,18 +130,18 @@ func (h Host) replug(ctx context.Context, before, now netd.Live, ns int, u *undo
 		}
 	}
 	for _, e := range less(before, now) {
-		if err := link.Unplug(e); err != nil {
+		if err := link.Detach(ns, e); err != nil {
 			return err
 		}
 	}
 	for _, e := range now.Endpoints {
-		if endpointOn(before, e.NetworkID) != nil && link.Plugged(e) {
+		if endpointOn(before, e.NetworkID) != nil && link.Plugged(ns, e) {
 			continue
 		}
 		if err := h.plugIn(ns, e); err != nil {
 			return err
 		}
-		u.Push("unplug "+e.Interface(), func(context.Context) error { return link.Unplug(e) })
+		u.Push("unplug "+e.Interface(), func(context.Context) error { return link.Detach(ns, e) })
 	}
 	u.Push("restore default routes", func(context.Context) error { return link.Reroute(ns, now.Endpoints, before.Endpoints) })
 	return link.Reroute(ns, before.Endpoints, now.Endpoints)
@@ -153,11 +153,7 @@ func (h Host) plugIn(ns int, e netd.Endpoint) error {
 	if err != nil {
 		return err
 	}
-	br, err := link.EnsureBridge(&n)
-	if err == nil {
-		err = link.Plug(br, ns, e)
-	}
-	if err != nil {
+	if err := link.Attach(&n, ns, e); err != nil {
 		return fmt.Errorf("network %q: %w", n.Name, err)
 	}
 	return nil
@@ -182,7 +178,12 @@ func (h Host) publish(ctx context.Context, l netd.Live) error {
 		if err != nil {
 			return err
 		}
-		state.Networks = append(state.Networks, nft.NetworkOf(&n))
+		if !e.Direct {
+			state.Networks = append(state.Networks, nft.NetworkOf(&n))
+		}
+	}
+	if len(state.Networks) == 0 {
+		return nil // nothing passes through the host
 	}
 	var err error
 	if state.Unrouted4, state.Unrouted6, err = link.Unrouted(); err != nil {

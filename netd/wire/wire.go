@@ -142,6 +142,9 @@ const ResolverSocket = "netd.sock"
 func mappings(l netd.Live) []nft.Mapping {
 	var m nft.Mapping
 	for _, e := range l.Endpoints {
+		if e.Direct {
+			continue
+		}
 		if a := e.Addr4.Addr(); !m.Addr4.IsValid() && e.Gateway4.IsValid() {
 			m.Addr4 = a
 		}
