@@ -78,7 +78,7 @@ func (e *Engine) tellImage(action string, img Image, name string) {
 	}
 	attributes["name"] = name
 	object := string(img.ID)
-	if action == "pull" { // as in Docker
+	if action == "pull" || action == "push" { // as in Docker
 		object, attributes["name"] = name, withoutTag(name)
 	}
 	e.tell(event.Image, action, object, attributes)

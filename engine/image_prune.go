@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/cleat-project/cleat/image"
+	"github.com/cleat-project/cleat/journal/event"
 )
 
 // PruneImagesOptions says which images to remove. The zero value asks for those
@@ -20,6 +21,7 @@ func (e *Engine) PruneImages(ctx context.Context, opt PruneImagesOptions) (Prune
 	done, err := e.images.Prune(ctx, image.PruneOptions{All: opt.All, Match: func(img Image) bool {
 		return opt.Filter.match(img.Config.Labels, img.Created)
 	}})
+	e.tellPruned(done)
 	kind := PrunedKind{Name: "Images"}
 	for _, r := range done.Removed {
 		line := "deleted: " + r.Deleted
@@ -29,6 +31,16 @@ func (e *Engine) PruneImages(ctx context.Context, opt PruneImagesOptions) (Prune
 		kind.Removed = append(kind.Removed, line)
 	}
 	return Pruned{[]PrunedKind{kind}, done.FreedBytes}, err
+}
+
+// tellPruned tells what a prune of images has done.
+func (e *Engine) tellPruned(done image.Pruned) {
+	for _, img := range done.Images {
+		for range len(img.References) + len(img.RepoDigests) {
+			e.tellImage("untag", img, string(img.ID))
+		}
+		e.tell(event.Image, "delete", string(img.ID), map[string]string{"name": string(img.ID)})
+	}
 }
 
 // HasLabel reports whether labels fit the filter want: NAME, or NAME=VALUE.

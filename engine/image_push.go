@@ -51,6 +51,9 @@ func (e *Engine) Push(ctx context.Context, name string, opt PushOptions) error {
 		if err != nil {
 			return err
 		}
+		if img, err := e.images.Get(r.String()); err == nil {
+			e.tellImage("push", img, r.Familiar())
+		}
 		if opt.Done != nil {
 			opt.Done(done)
 		}

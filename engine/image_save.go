@@ -20,5 +20,11 @@ func (e *Engine) Save(ctx context.Context, w io.Writer, names []string, opt Save
 	if err != nil {
 		return err
 	}
-	return archive.Save(ctx, e.images, w, names, archive.SaveOptions{Format: archive.Format(opt.Format), Platform: p})
+	ids, err := archive.Save(ctx, e.images, w, names, archive.SaveOptions{Format: archive.Format(opt.Format), Platform: p})
+	for _, id := range ids {
+		if img, err := e.images.Get(string(id)); err == nil {
+			e.tellImage("save", img, string(id))
+		}
+	}
+	return err
 }

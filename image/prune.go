@@ -16,6 +16,7 @@ type PruneOptions struct {
 
 // Pruned is what Prune has done.
 type Pruned struct {
+	Images     []Image // that were removed
 	Removed    []Removed
 	FreedBytes int64 // on disk, of blobs and unpacked layers
 }
@@ -29,7 +30,7 @@ func (s *Store) Prune(ctx context.Context, opt PruneOptions) (Pruned, error) {
 	err := s.update(ctx, func(entries []entry) ([]entry, error) {
 		p := &pruning{store: s, opt: opt}
 		entries, err := p.run(ctx, entries)
-		done.Removed = p.done
+		done.Removed, done.Images = p.done, p.images
 		return entries, err
 	})
 	if err != nil {
@@ -49,9 +50,10 @@ func (s *Store) Prune(ctx context.Context, opt PruneOptions) (Pruned, error) {
 
 // pruning is one Prune at work on the entries of the index.
 type pruning struct {
-	store *Store
-	opt   PruneOptions
-	done  []Removed
+	store  *Store
+	opt    PruneOptions
+	done   []Removed
+	images []Image
 }
 
 func (p *pruning) run(ctx context.Context, entries []entry) ([]entry, error) {
@@ -73,6 +75,7 @@ func (p *pruning) run(ctx context.Context, entries []entry) ([]entry, error) {
 		}
 		if p.wants(img) {
 			r.delete()
+			p.images = append(p.images, img)
 		}
 	}
 	p.done = r.done

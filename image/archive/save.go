@@ -35,28 +35,33 @@ type SaveOptions struct {
 // Save writes images to w as an uncompressed tar. A name is one as for Store.Get,
 // or a repository without a tag, which means all tags in it. Images named by
 // their tags keep these. The same images give the same archive.
-func Save(ctx context.Context, store *image.Store, w io.Writer, names []string, opt SaveOptions) error {
+// It returns the ids of the images.
+func Save(ctx context.Context, store *image.Store, w io.Writer, names []string, opt SaveOptions) ([]image.Digest, error) {
 	if opt.Format == "" {
 		opt.Format = FormatDocker
 	}
 	if opt.Format != FormatDocker && opt.Format != FormatOCI {
-		return fmt.Errorf("archive format %q: want %s or %s: %w", clip(string(opt.Format)), FormatDocker, FormatOCI, spec.ErrInvalid)
+		return nil, fmt.Errorf("archive format %q: want %s or %s: %w", clip(string(opt.Format)), FormatDocker, FormatOCI, spec.ErrInvalid)
 	}
 	hold, err := store.Hold(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer hold.Release()
 	s := &saver{store: store, opt: opt, tar: tar.NewWriter(w), written: map[image.Digest]bool{}}
 	for _, name := range names {
 		if err := s.choose(name); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if err := s.write(ctx); err != nil {
-		return fmt.Errorf("write archive: %w", err)
+		return nil, fmt.Errorf("write archive: %w", err)
 	}
-	return nil
+	ids := make([]image.Digest, 0, len(s.images))
+	for _, one := range s.images {
+		ids = append(ids, one.ID)
+	}
+	return ids, nil
 }
 
 // saver is one Save at work.
