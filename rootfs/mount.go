@@ -107,7 +107,7 @@ func (m Mount) overlay(target string) error {
 	if errors.Is(err, errOldKernel) {
 		err = l.mountNew(target, layerName) // Linux 6.5 to 6.12
 	}
-	if errors.Is(err, errOldKernel) {
+	if errors.Is(err, errOldKernel) || errors.Is(err, errOldOverlay) {
 		err = l.mountOld(target)
 	}
 	return err
@@ -156,6 +156,11 @@ func (l *layers) close() {
 // errOldKernel means that this way of mounting is not known to the kernel.
 var errOldKernel = errors.New("not supported by this kernel")
 
+// errOldOverlay means that overlayfs takes its options as a string only, whichever
+// way they are passed (before Linux 6.5). Single strings would be collected
+// without a look at them, and refused when it is too late to tell why.
+var errOldOverlay = errors.New("this kernel's overlayfs wants all options at once")
+
 // setLayer adds one directory to a filesystem context.
 type setLayer func(fsfd int, key string, dir int) error
 
@@ -202,6 +207,9 @@ func (l *layers) configure(fsfd int, set setLayer) error {
 		err := set(fsfd, "lowerdir+", fd)
 		if i == 0 && errors.Is(err, unix.EINVAL) {
 			return errOldKernel
+		}
+		if i == 0 && errors.Is(err, unix.EOPNOTSUPP) {
+			return errOldOverlay
 		}
 		if err != nil {
 			return withLog(fsfd, fmt.Errorf("add layer %d from the top: %w", i, err))

@@ -333,3 +333,19 @@ func BenchmarkMount(b *testing.B) {
 		})
 	}
 }
+
+// Linux tells in two ways that it does not take layers one by one, and only by
+// one of them that it may take their names.
+func TestOldKernelsAreTold(t *testing.T) {
+	for answer, want := range map[error]error{
+		unix.EINVAL:     errOldKernel,
+		unix.EOPNOTSUPP: errOldOverlay,
+		unix.EACCES:     unix.EACCES,
+	} {
+		l := layers{lower: []int{-1}, upper: -1, work: -1}
+		err := l.configure(-1, func(int, string, int) error { return answer })
+		if !errors.Is(err, want) {
+			t.Errorf("a kernel that says %v: %v, want %v", answer, err, want)
+		}
+	}
+}
