@@ -15,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -78,6 +79,7 @@ func (m *machine) start(t *testing.T) {
 	m.console = newConsole()
 	m.qemu = exec.Command("qemu-system-x86_64", m.arguments(socket)...)
 	m.qemu.Stdout, m.qemu.Stderr = m.console, m.console
+	m.qemu.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := m.qemu.Start(); err != nil {
 		t.Fatal(err)
 	}

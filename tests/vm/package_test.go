@@ -9,7 +9,9 @@ func testInstall(t *testing.T, m *machine) {
 	m.run(t, "dpkg -i cleat.deb")
 	m.is(t, "enabled active", "systemctl is-enabled cleat-stdiod.socket; systemctl is-active cleat-stdiod.socket")
 	m.is(t, "cleat", "getent group cleat | cut -d: -f1")
-	m.is(t, "", "systemd-analyze verify cleat-stdiod.service cleat-stdiod.socket cleat.slice 2>&1 | grep cleat | grep -v 'Command .man '")
+	// There is no man, and systemd 252 does not know one key yet.
+	m.is(t, "", `systemd-analyze verify cleat-stdiod.service cleat-stdiod.socket cleat.slice 2>&1 |
+		grep cleat | grep -v -e 'Command .man ' -e FileDescriptorStorePreserve`)
 	m.is(t, "no problems found", "cleat system check")
 }
 
@@ -54,7 +56,7 @@ func testRemoval(t *testing.T, m *machine) {
 func testPurge(t *testing.T, m *machine) {
 	m.run(t, `systemctl set-property cleat-demo CPUWeight=50
 		mkdir -p /etc/systemd/system/cleat-.service.d && echo '[Service]' >/etc/systemd/system/cleat-.service.d/site.conf
-		cleat run -d --network none -v data:/data --name volume busybox sh -c 'echo x >/data/x; sleep 10000'`)
+		cleat run -d --network none -v data:/data --stop-signal KILL --name volume busybox sh -c 'echo x >/data/x; sleep 10000'`)
 	m.run(t, "dpkg --purge cleat")
 	m.is(t, "", "processes 'hello|cleat|sleep 10000'")
 	m.is(t, "", "find / -xdev -name '*cleat*' ! -path '/opt/test/*' ! -path '/proc/*' ! -path '/sys/kernel/*'")

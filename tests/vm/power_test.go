@@ -19,7 +19,7 @@ func testPowerCuts(t *testing.T, m *machine) {
 		test   func(t *testing.T, m *machine, acked []string)
 	}{
 		{"run", `for i in $(seq 100); do
-			cleat run -d --network none --restart=always --name run$i busybox sleep 10000 && ack run$i
+			idle --restart=always --name run$i && ack run$i
 		done`, 3, ran},
 		{"import", `for i in $(seq 100); do
 			mkdir /tmp/i && seq $i 200000 >/tmp/i/numbers && cp hello /tmp/i

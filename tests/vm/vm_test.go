@@ -14,6 +14,7 @@ import (
 const prelude = `
 cd /opt/test
 run() { cleat run --rm --network none "$@"; }
+idle() { cleat run -d --network none --stop-signal KILL "$@" busybox sleep 10000; } # ends at once
 code() { "$@" >/dev/null 2>&1; echo $?; }
 state() { cleat inspect -f '{{.State.Status}}' "$@"; }
 page() { ./hello get 127.0.0.1:8088 | cut -d' ' -f1; }
@@ -96,7 +97,7 @@ func testLimits(t *testing.T, m *machine) {
 // and a new systemd.
 func testReload(t *testing.T, m *machine) {
 	const open = `cleat exec devices sh -c '(mknod /disk b 259 0; cat /disk; rm -f /disk) 2>&1 | grep -c "not permitted"'`
-	m.run(t, "cleat run -d --network none --name devices busybox sleep 10000")
+	m.run(t, "idle --name devices")
 	m.is(t, "1", open)
 	m.is(t, "1", "systemctl daemon-reload; "+open)
 	m.is(t, "running", "systemctl daemon-reexec; state devices")
@@ -108,9 +109,9 @@ func testReload(t *testing.T, m *machine) {
 // testReboot is about which containers come back.
 func testReboot(t *testing.T, m *machine) {
 	m.run(t, `
-		cleat run -d --network none --restart=always --name stopped-always busybox sleep 10000
-		cleat run -d --network none --restart=unless-stopped --name stopped-unless busybox sleep 10000
-		cleat run -d --network none --restart=unless-stopped --name running-unless busybox sleep 10000
+		idle --restart=always --name stopped-always
+		idle --restart=unless-stopped --name stopped-unless
+		idle --restart=unless-stopped --name running-unless
 		cleat stop stopped-always stopped-unless`)
 	m.is(t, "no problems found", "cleat system check")
 	for range 2 {
