@@ -13,6 +13,7 @@ import (
 	"github.com/cleat-project/cleat/netd"
 	"github.com/cleat-project/cleat/netd/wire"
 	"github.com/cleat-project/cleat/spec"
+	"github.com/cleat-project/cleat/unitgen"
 )
 
 // NetworkConnect connects a container to a further network: at once if it runs,
@@ -127,7 +128,15 @@ func (e *Engine) reconnect(ctx context.Context, c, next spec.Container) (err err
 	if err := e.settleNetworks(ctx, next); err != nil {
 		return err
 	}
-	return e.state.MarkSettled(c.ID)
+	if !next.Restart.Boot() {
+		return e.state.MarkSettled(c.ID)
+	}
+	st, err := e.status(ctx, next)
+	if err != nil {
+		return err
+	}
+	_, err = e.settle(ctx, next, isUpStatus(st), []unitgen.Property{}) // its unit files say what it needs of the networks
+	return err
 }
 
 // settleNetworks brings the run of c, if there is one, and what its next start
@@ -211,6 +220,20 @@ func (e *Engine) keepPorts(id string, files map[string][]byte) error {
 	}
 	files[netd.WiringFile], err = w.Encode()
 	return err
+}
+
+// chosenPorts returns the ports of c for its unit files: those of its last start if
+// that has chosen, else new ones.
+func (e *Engine) chosenPorts(c spec.Container) ([]spec.Port, error) {
+	w, err := netd.LoadWiring(e.state.Dir(c.ID))
+	if err != nil && !isNotFound(err) {
+		return nil, err
+	}
+	open := func(p spec.Port) bool { return p.HostPort == 0 || p.HostPortLast != 0 }
+	if !publishes(c) || len(w.Ports) == 0 || slices.ContainsFunc(w.Ports, open) {
+		return e.choosePorts(c)
+	}
+	return w.Ports, nil
 }
 
 // rewireLive brings the run of c whose payload is process pid to c's networks. Its

@@ -204,7 +204,7 @@ func (e *Engine) settleRunning(ctx context.Context, c spec.Container, limits []u
 // writeBootUnits writes the unit files of c and enables its service, or disables
 // it.
 func (e *Engine) writeBootUnits(ctx context.Context, conn *supervisor.Conn, c spec.Container, enable bool) error {
-	ports, err := e.choosePorts(c)
+	ports, err := e.chosenPorts(c)
 	if err != nil {
 		return err
 	}
@@ -261,7 +261,7 @@ func dropUnitFile(ctx context.Context, conn *supervisor.Conn, name string) error
 // unitNames returns the units that c has.
 func unitNames(c spec.Container) []string {
 	names := []string{c.UnitName()}
-	if publishes(c) {
+	if len(c.Network.Ports) > 0 || c.Network.PublishAll { // also if it has been disconnected from all networks since
 		names = append(names, unitgen.SocketName(c.UnitName()))
 	}
 	return names

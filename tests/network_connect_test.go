@@ -208,3 +208,76 @@ func TestKilledConnect(t *testing.T) {
 	s.clean(t)
 	s.must(t, "network", "rm", "web")
 }
+
+// TestConnectBootService connects a container that comes back at boot: its unit
+// file has to know of the name server, and the port that was chosen for it stays.
+func TestConnectBootService(t *testing.T) {
+	t.Parallel()
+	s := newNetSite(t)
+	s.must(t, "network", "create", "web")
+	s.must(t, "run", "-d", "--restart", "always", "--name", "box", "-p", "80", "busybox", "sleep", "1000")
+	port := s.must(t, "port", "box", "80/tcp")
+	s.must(t, "network", "connect", "web", "box")
+	if got := s.systemctl(t, "cat", "cleat-box.service"); !strings.Contains(got, "cleat-netd.socket") {
+		t.Errorf("the unit file does not ask for the name server:\n%s", got)
+	}
+	killed := s.inspect(t, "box", "{{.State.Pid}}")
+	s.systemctl(t, "kill", "-s", "KILL", "cleat-box.service")
+	until(t, "it runs again", func() bool {
+		pid := s.inspect(t, "box", "{{.State.Pid}} {{.State.Running}}")
+		return strings.HasSuffix(pid, " true") && pid != killed+" true" && !strings.HasPrefix(pid, "0 ")
+	})
+	if got := s.devices(t, "box"); got != "eth0 eth1 lo" {
+		t.Errorf("devices after a restart: %s", got)
+	}
+	if got := s.must(t, "port", "box", "80/tcp"); got != port {
+		t.Errorf("port %s, before it was %s", got, port)
+	}
+	s.must(t, "network", "disconnect", "web", "box")
+	s.must(t, "network", "disconnect", "bridge", "box")
+	if got := s.systemctl(t, "cat", "cleat-box.service"); strings.Contains(got, "cleat-netd.socket") {
+		t.Errorf("the unit file still asks for the name server:\n%s", got)
+	}
+	s.must(t, "rm", "-f", "box")
+	if got := s.try("host", "shell", "systemctl", "list-unit-files", "--no-legend", "cleat-box.*").out; got != "" {
+		t.Errorf("left: %s", got)
+	}
+	s.clean(t)
+}
+
+// TestRemovalsAndStartsAtATime removes a network while a container starts on it: at
+// most one of both may succeed.
+func TestRemovalsAndStartsAtATime(t *testing.T) {
+	t.Parallel()
+	s := newNetSite(t)
+	started, removed := 0, 0
+	for i := range 20 {
+		s.must(t, "network", "create", "web")
+		s.must(t, "create", "--name", "box", "--network", "web", "busybox", "sleep", "1000")
+		start := make(chan result, 1)
+		go func() { start <- s.try("start", "box") }()
+		time.Sleep(time.Duration(i) * 4 * time.Millisecond) // so that they meet at different moments
+		rm, st := s.try("network", "rm", "web"), <-start
+		there := s.try("network", "inspect", "web").code == 0
+		switch {
+		case rm.code == 0 && st.code == 0:
+			t.Fatalf("both: %v, %v", rm, st)
+		case (rm.code == 0) == there:
+			t.Fatalf("the network is there: %v, %v", there, rm)
+		case st.code == 0:
+			started++
+			if got := s.devices(t, "box"); got != "eth0 lo" {
+				t.Errorf("devices: %s", got)
+			}
+		case rm.code == 0:
+			removed++
+		}
+		plain(t, rm.stderr+st.stderr)
+		s.must(t, "rm", "-f", "box")
+		if there {
+			s.must(t, "network", "rm", "web")
+		}
+	}
+	t.Logf("of 20, %d started and %d were removed", started, removed)
+	s.clean(t)
+}
