@@ -364,3 +364,42 @@ func sendElsewhere(h *hub, how, base string) {
 		return true
 	}
 }
+
+// A token that runs out in the middle of an upload is renewed, and the blob sent
+// again.
+func TestPushRenewsItsToken(t *testing.T) {
+	h := newHub(t)
+	guard(h, "Bearer")
+	made := imagetest.New(t, nil, bigLayer(t, 3<<20, 1))
+	h.mu.Lock()
+	before, expired := h.fault, 0
+	h.fault = func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method == http.MethodPut && r.ContentLength > 1<<20 && expired == 0 {
+			expired++
+			_, _ = io.CopyN(io.Discard, r.Body, 100_000)
+			r.Header.Set("Authorization", "Bearer expired")
+		}
+		return before(w, r)
+	}
+	h.mu.Unlock()
+	s := newTarget(t)
+	made.Add(t, s.Store, h.host()+"/app:1")
+	c := newClientWith(t, registry.Options{ConfigDir: configWith(t, h.host(), "user", "secret")})
+	if done, _, err := s.push(t.Context(), c, h.ref(t, "app:1")); err != nil || done.Digest != made.Digest() || expired != 1 {
+		t.Errorf("pushed %+v, %v; expired %d times", done, err, expired)
+	}
+}
+
+// What has no credentials is told where to get them.
+func TestPushWithoutCredentials(t *testing.T) {
+	for _, scheme := range []string{"Basic", "Bearer"} {
+		h := newHub(t)
+		guard(h, scheme)
+		s := newTarget(t)
+		imagetest.New(t, nil, bigLayer(t, 1000, 1)).Add(t, s.Store, h.host()+"/app:1")
+		_, _, err := s.push(t.Context(), newClient(t, nil), h.ref(t, "app:1"))
+		if !errors.Is(err, spec.ErrDenied) || !strings.Contains(err.Error(), "cleat login") {
+			t.Errorf("%s: %v", scheme, err)
+		}
+	}
+}
