@@ -200,7 +200,7 @@ func testPublishedPorts(t *testing.T, brNetfilter string) {
 		network, addr string
 		want          string
 	}{
-		{"outside keeps its address", s.client, "tcp", at(host4, "8080"), "web " + client4},
+		{"outside keeps its address", s.client, "tcp", at(host4, "8080"), "web " + client4}, // CVE-2021-20199: nobody is 127.0.0.1
 		{"outside, IPv6", s.client, "tcp", at(host6, "8080"), "web " + client6},
 		{"outside, UDP", s.client, "udp", at(host4, "8080"), "web " + client4},
 		{"outside, UDP, IPv6", s.client, "udp", at(host6, "8080"), "web " + client6},

@@ -7,9 +7,13 @@
 // Linux 5.7, which was the first to know the incoming device after routing.
 //
 // On a host where br_netfilter is loaded and net.bridge.bridge-nf-call-ip6tables
-// is 1, connections of the host to [::1] are not led to containers: the kernel
-// drops the answers. Whoever holds the socket that reserves the port can carry
-// them. There, too, containers of a network that forbids neighbours to talk do
+// is 1, connections of the host to [::1] are not led to containers. The answer's
+// destination is translated back to ::1 while the frame is still on the bridge
+// (br_nf_pre_routing_ipv6), and whatever comes in with ::1 by another device than
+// lo is dropped before any rule sees it (ip6_rcv_core). Untranslated it does not
+// get on: the rules that a frame has passed on the bridge are not gone through
+// again (ip_sabotage_in), and no bridge can opt out of that setting, only in
+// (br_nf_pre_routing). So no rule can help. There, too, containers of a network that forbids neighbours to talk do
 // not reach each other by published ports.
 //
 // # For administrators
@@ -24,7 +28,14 @@
 //	nft add rule inet cleat user ct direction original meta l4proto tcp ct original proto-dst 8080 ip saddr != 192.0.2.0/24 drop
 //
 // Rules there last until the ruleset is flushed, so they belong into a file that
-// is loaded after cleat's, for example with nft -f in a unit ordered after it.
+// begins with "flush chain inet cleat user" and is loaded by an ExecStartPost= in a
+// drop-in of cleat-network-restore.service, which runs then.
+//
+// Where cleat has made the kernel forward packets (net.ipv4.ip_forward is 2, or
+// net.ipv6.conf.all.forwarding), the host is no router: what has to do with no
+// container is not passed on between its other devices. Who wants a router sets
+// the same to 1, in /etc/sysctl.d or at once; in the latter case "systemctl start
+// cleat-network-restore.service" makes cleat notice.
 package nft
 
 import (
