@@ -54,9 +54,9 @@ func (e *Engine) DiskUsage(ctx context.Context) (*DiskUsage, error) {
 	if err != nil {
 		return nil, err
 	}
-	u := &DiskUsage{}
-	u.LayersBytes, u.Images = e.imageDisk(images, containers)
-	sizes, err := e.Sizes(ctx, containers)
+	u, layers := &DiskUsage{}, e.newLayerSizes()
+	u.LayersBytes, u.Images = imageDisk(images, containers, layers)
+	sizes, err := e.sizes(ctx, containers, layers)
 	if err != nil {
 		return nil, err
 	}
@@ -68,17 +68,15 @@ func (e *Engine) DiskUsage(ctx context.Context) (*DiskUsage, error) {
 }
 
 // imageDisk counts every layer once, and how much of each image is shared.
-func (e *Engine) imageDisk(images []Image, containers []Container) (total int64, list []ImageDisk) {
+func imageDisk(images []Image, containers []Container, layers layerSizes) (total int64, list []ImageDisk) {
 	users, used := map[image.Digest]int{}, map[string]int{}
 	for _, img := range images {
 		for _, d := range distinct(img.Layers) {
 			users[d]++
 		}
 	}
-	sizes := make(map[image.Digest]int64, len(users))
 	for d := range users {
-		sizes[d] = e.images.LayerSize(d)
-		total += sizes[d]
+		total += layers.of(d)
 	}
 	for _, c := range containers {
 		used[c.Image.ID]++
@@ -87,7 +85,7 @@ func (e *Engine) imageDisk(images []Image, containers []Container) (total int64,
 		disk := ImageDisk{Image: img, Containers: used[string(img.ID)]}
 		for _, d := range distinct(img.Layers) {
 			if users[d] > 1 {
-				disk.SharedBytes += sizes[d]
+				disk.SharedBytes += layers.of(d)
 			}
 		}
 		list = append(list, disk)

@@ -19,14 +19,34 @@ type ContainerSize struct {
 // Sizes returns the sizes of containers, in their order. It reads the whole of
 // their writable layers.
 func (e *Engine) Sizes(ctx context.Context, list []Container) ([]ContainerSize, error) {
+	return e.sizes(ctx, list, e.newLayerSizes())
+}
+
+// layerSizes are the sizes of layers, each of which is in a file.
+type layerSizes struct {
+	images *image.Store
+	known  map[image.Digest]int64
+}
+
+func (e *Engine) newLayerSizes() layerSizes {
+	return layerSizes{e.images, make(map[image.Digest]int64)}
+}
+
+// of returns the size of one layer; 0 if it is not known any more.
+func (l layerSizes) of(diffID image.Digest) int64 {
+	n, ok := l.known[diffID]
+	if !ok {
+		n = l.images.LayerSize(diffID)
+		l.known[diffID] = n
+	}
+	return n
+}
+
+func (e *Engine) sizes(ctx context.Context, list []Container, layers layerSizes) ([]ContainerSize, error) {
 	sizes := make([]ContainerSize, len(list))
-	layers := make(map[string]int64) // many containers have the same ones
 	for i, c := range list {
 		for _, d := range c.Image.DiffIDs {
-			if _, known := layers[d]; !known {
-				layers[d] = e.images.LayerSize(image.Digest(d)) // 0 if it is not known any more
-			}
-			sizes[i].TotalBytes += layers[d]
+			sizes[i].TotalBytes += layers.of(image.Digest(d))
 		}
 	}
 	group, ctx := errgroup.WithContext(ctx)
