@@ -100,6 +100,7 @@ func (e *Engine) PruneVolumes(ctx context.Context, opt PruneVolumesOptions) (Pru
 		names = append(names, v.Name)
 	}
 	done, err := e.state.RemoveUnusedVolumes(ctx, names, e.releaseVolume)
+	e.tellDestroyed(done)
 	p := Pruned{Kinds: []PrunedKind{{Name: "Volumes", Removed: done.Removed}}}
 	for _, name := range done.Removed {
 		p.Bytes += sizes[name]

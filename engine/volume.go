@@ -65,7 +65,10 @@ func (e *Engine) CreateVolume(ctx context.Context, opt CreateVolumeOptions) (str
 	if _, err := e.volumeMount(v); err != nil {
 		return "", fmt.Errorf("create volume %q: %w", v.Name, err)
 	}
-	_, err := e.state.EnsureVolume(ctx, v)
+	made, err := e.state.EnsureVolume(ctx, v)
+	if made {
+		e.tellVolume("create", v.Name)
+	}
 	return v.Name, err
 }
 
@@ -152,8 +155,16 @@ func (e *Engine) RemoveVolume(ctx context.Context, name string, opt RemoveVolume
 	if users := done.Users[name]; len(users) > 0 {
 		return conflict("remove %s: volume is in use - [%s]", name, strings.Join(users, ", "))
 	}
+	e.tellDestroyed(done)
 	if opt.Force && isNotFound(err) {
 		return nil
 	}
 	return err
+}
+
+// tellDestroyed tells of the volumes that are gone.
+func (e *Engine) tellDestroyed(done state.VolumeRemoval) {
+	for _, name := range done.Removed {
+		e.tellVolume("destroy", name)
+	}
 }
