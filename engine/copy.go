@@ -63,17 +63,29 @@ func closeFd(fd int) { _ = unix.Close(fd) } // a descriptor that nothing was wri
 
 // StatPath describes a path in a container, whether that runs or not.
 func (e *Engine) StatPath(ctx context.Context, ref, name string) (PathStat, error) {
+	name, err := cleanPath(name)
+	if err != nil {
+		return PathStat{}, err
+	}
 	f, err := e.findFiles(ctx, ref)
 	if err != nil {
 		return PathStat{}, err
 	}
 	defer f.Close()
-	fd, st, err := f.lookup(tree.Clean(name))
+	fd, st, err := f.lookup(name)
 	if err != nil {
 		return PathStat{}, err
 	}
 	closeFd(fd)
 	return st, nil
+}
+
+// cleanPath returns a path in a container as an absolute one, see tree.Clean.
+func cleanPath(name string) (string, error) {
+	if name == "" {
+		return "", invalid("the path in the container is empty: / is its root")
+	}
+	return tree.Clean(name), nil
 }
 
 // findFiles opens the file system of a container to be read.
@@ -116,11 +128,15 @@ func (f *files) explain(name string, err error) error {
 // stream, in which the path's last element begins all names. The caller closes
 // the stream, read to its end or not.
 func (e *Engine) CopyFrom(ctx context.Context, ref, name string, opt CopyFromOptions) (io.ReadCloser, PathStat, error) {
+	name, err := cleanPath(name)
+	if err != nil {
+		return nil, PathStat{}, err
+	}
 	f, err := e.findFiles(ctx, ref)
 	if err != nil {
 		return nil, PathStat{}, err
 	}
-	fd, st, err := f.lookupSource(tree.Clean(name), opt.FollowLink)
+	fd, st, err := f.lookupSource(name, opt.FollowLink)
 	if err != nil {
 		f.Close()
 		return nil, PathStat{}, err
@@ -201,6 +217,10 @@ func (s *streamReader) Close() error {
 // CopyTo unpacks a tar stream, compressed or not, into a directory of a
 // container. Decompression happens in this process (CVE-2026-41567).
 func (e *Engine) CopyTo(ctx context.Context, ref, name string, r io.Reader, opt CopyToOptions) error {
+	name, err := cleanPath(name)
+	if err != nil {
+		return err
+	}
 	c, err := e.state.Find(ref)
 	if err != nil {
 		return err
@@ -220,7 +240,7 @@ func (e *Engine) CopyTo(ctx context.Context, ref, name string, r io.Reader, opt 
 		return invalid("archive for container %s: %v", c.Name, err)
 	}
 	defer func() { _ = plain.Close() }() // only read
-	return f.extract(ctx, tree.Clean(name), plain, opt)
+	return f.extract(ctx, name, plain, opt)
 }
 
 // extract unpacks an archive into the directory name.
@@ -297,12 +317,15 @@ func (e *Engine) CopyOut(ctx context.Context, ref, source, target string, opt Co
 	if err != nil {
 		return Copied{}, err
 	}
+	name, err := cleanPath(source)
+	if err != nil {
+		return Copied{}, err
+	}
 	f, err := e.findFiles(ctx, ref)
 	if err != nil {
 		return Copied{}, err
 	}
 	defer f.Close()
-	name := tree.Clean(source)
 	fd, st, err := f.lookupSource(name, opt.FollowLink)
 	if err != nil {
 		return Copied{}, err
@@ -333,6 +356,10 @@ func (e *Engine) CopyOut(ctx context.Context, ref, source, target string, opt Co
 // CopyIn copies a path of the host into a container, by Docker's rules for what
 // the copy is called. Source is an absolute path.
 func (e *Engine) CopyIn(ctx context.Context, source, ref, target string, opt CopyOptions) (Copied, error) {
+	target, err := cleanPath(target)
+	if err != nil {
+		return Copied{}, err
+	}
 	c, err := e.state.Find(ref)
 	if err != nil {
 		return Copied{}, err
@@ -347,7 +374,7 @@ func (e *Engine) CopyIn(ctx context.Context, source, ref, target string, opt Cop
 		return Copied{}, err
 	}
 	defer f.Close()
-	dst, err := f.target(tree.Clean(target))
+	dst, err := f.target(target)
 	if err != nil {
 		return Copied{}, err
 	}

@@ -77,7 +77,7 @@ func TestFileVerbs(t *testing.T) {
 		"a source with a dot and a colon":      {[]string{"cp", "./a:b", "web:/d"}, "in /here/./a:b web /d archive=false follow=false", "", ""},
 		"a colon in the container's path":      {[]string{"cp", "f", "web:/a:b"}, "in /here/f web /a:b archive=false follow=false", "", ""},
 		"out of a container":                   {[]string{"container", "cp", "web:/d/f", "."}, "out web /d/f /here/. archive=false follow=false", "", ""},
-		"out of its root":                      {[]string{"cp", "web:", "/x"}, "out web  /x archive=false follow=false", "", ""},
+		"the engine judges a path":             {[]string{"cp", "web:", "/x"}, "out web  /x archive=false follow=false", "", ""},
 		"flags":                                {[]string{"cp", "-aL", "web:f", "/x"}, "out web f /x archive=true follow=true", "", ""},
 		"what was copied in":                   {[]string{"cp", "--quiet=false", "f", "web:/d"}, "in /here/f web /d archive=false follow=false", "", "Successfully copied 2.05kB to web:/real\n"},
 		"what was copied out":                  {[]string{"cp", "--quiet=false", "web:/d", "x"}, "out web /d /here/x archive=false follow=false", "", "Successfully copied 1.5MB to /real\n"},
