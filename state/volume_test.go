@@ -3,8 +3,10 @@ package state_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -136,5 +138,38 @@ func TestNothingIsRemovedBesideABrokenContainer(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"a"}, volumeNames(t, s)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// Whatever the order, a container that exists has its volumes.
+func TestVolumesAreCreatedAndRemovedAtOnce(t *testing.T) {
+	s := newStore(t)
+	volume := state.Volume{Name: "contested", Anonymous: true}
+	taken := 0
+	for i := range 100 {
+		c := spec.Container{ID: fmt.Sprintf("%064x", i+1), Name: fmt.Sprintf("c%d", i), AutoRemove: true, Mounts: []spec.Mount{{Type: spec.MountVolume, Source: volume.Name}}}
+		var made error
+		var group sync.WaitGroup
+		group.Go(func() {
+			_, first := s.EnsureVolume(t.Context(), volume)
+			create := s.Create(t.Context(), c, nil)
+			_, last := s.EnsureVolume(t.Context(), volume)
+			made = errors.Join(first, create, last)
+		})
+		removed, err := s.RemoveUnusedVolumes(t.Context(), []string{volume.Name}, nil)
+		group.Wait()
+		if err != nil && !errors.Is(err, spec.ErrNotFound) || made != nil {
+			t.Fatal(err, made)
+		}
+		taken += len(removed.Removed)
+		if _, err := s.LoadVolume(volume.Name); err != nil {
+			t.Fatalf("round %d: removed %v, and then: %v", i, removed.Removed, err)
+		}
+		if err := s.Remove(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if taken == 0 {
+		t.Log("no removal has ever been first")
 	}
 }
