@@ -92,6 +92,7 @@ func (e *Engine) commit(ctx context.Context, c spec.Container, opt CommitOptions
 	if err != nil {
 		return Image{}, fmt.Errorf("commit container %q: %w", c.Name, err)
 	}
+	e.tellContainer(c, "commit", "comment", img.Comment, "imageID", string(img.ID), "imageRef", opt.Reference)
 	return img, nil
 }
 

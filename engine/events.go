@@ -13,6 +13,7 @@ import (
 	"github.com/cleat-project/cleat/journal"
 	"github.com/cleat-project/cleat/journal/event"
 	"github.com/cleat-project/cleat/journal/file"
+	"github.com/cleat-project/cleat/netd"
 	"github.com/cleat-project/cleat/spec"
 )
 
@@ -67,6 +68,21 @@ func (e *Engine) tellVolumesGone(c spec.Container) {
 			e.tellVolume("destroy", m.Source)
 		}
 	}
+}
+
+// tellNetwork is tell for a network.
+func (e *Engine) tellNetwork(action string, n netd.Network) {
+	e.tell(event.Network, action, n.ID, map[string]string{"name": n.Name, "type": n.Driver})
+}
+
+// tellConnection tells that a container was connected to a network, or is not any
+// more.
+func (e *Engine) tellConnection(action, container string, ep spec.Endpoint) {
+	attributes := map[string]string{"name": ep.Network, "container": container}
+	if n, err := e.network(ep.NetworkID); err == nil { // else it has gone already
+		attributes["name"], attributes["type"] = n.Name, n.Driver
+	}
+	e.tell(event.Network, action, ep.NetworkID, attributes)
 }
 
 // tellImage is tell for an image. Name is what Docker puts in the attribute of

@@ -51,7 +51,7 @@ func (e *Engine) Push(ctx context.Context, name string, opt PushOptions) error {
 		if err != nil {
 			return err
 		}
-		if img, err := e.images.Get(r.String()); err == nil {
+		if img, err := e.images.Get(r.String()); err == nil { // not removed meanwhile
 			e.tellImage("push", img, r.Familiar())
 		}
 		if opt.Done != nil {

@@ -453,7 +453,8 @@ func (e *Engine) Remove(ctx context.Context, ref string, opt RemoveOptions) erro
 			return err
 		}
 	}
-	err = e.withLock(ctx, c.ID, func(c spec.Container) error {
+	// What an interrupted change has left goes with the container.
+	err = e.state.WithLock(ctx, c.ID, func(c spec.Container) error {
 		if opt.Force { // somebody may have started it since; now nobody can
 			if err := e.forceDown(ctx, c); err != nil {
 				return err

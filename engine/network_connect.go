@@ -33,7 +33,12 @@ func (e *Engine) NetworkConnect(ctx context.Context, network, container string, 
 		if err := e.addEndpoint(ctx, &next, r); err != nil {
 			return err
 		}
-		return e.reconnect(ctx, c, next)
+		if err := e.reconnect(ctx, c, next); err != nil {
+			return err
+		}
+		added := next.Network.Endpoints[len(next.Network.Endpoints)-1]
+		e.tellConnection("connect", c.ID, added)
+		return nil
 	})
 }
 
@@ -76,6 +81,9 @@ func (e *Engine) NetworkDisconnect(ctx context.Context, network, container strin
 		next := c
 		next.Network.Endpoints = slices.Delete(slices.Clone(c.Network.Endpoints), i, i+1)
 		err = e.reconnect(ctx, c, next)
+		if err == nil {
+			e.tellConnection("disconnect", c.ID, c.Network.Endpoints[i])
+		}
 		if err == nil || !opt.Force {
 			return err
 		}

@@ -50,7 +50,11 @@ func (e *Engine) removeNetwork(ctx context.Context, n netd.Network) error {
 	if err := e.state.HideNetwork(n.ID); err != nil {
 		return err
 	}
-	return e.finishRemoval(ctx, n)
+	if err := e.finishRemoval(ctx, n); err != nil {
+		return err
+	}
+	e.tellNetwork("destroy", n)
+	return nil
 }
 
 // finishRemoval removes what belongs to a network whose record is hidden, and at

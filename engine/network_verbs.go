@@ -47,6 +47,7 @@ func (e *Engine) NetworkCreate(ctx context.Context, opt NetworkCreateOptions) (i
 	if err != nil {
 		return "", nil, err
 	}
+	e.tellNetwork("create", n)
 	return n.ID, e.shadows(n), nil
 }
 

@@ -76,6 +76,7 @@ func (e *Engine) settlePlan(ctx context.Context, c spec.Container) error {
 	if err != nil {
 		return err
 	}
+	renamed := a.Name != c.Name
 	a.Name, a.Unit, a.Restart = c.Name, c.UnitName(), c.Restart
 	a.Stdio.Fields = slices.Clone(a.Stdio.Fields)
 	for i, f := range a.Stdio.Fields {
@@ -90,7 +91,11 @@ func (e *Engine) settlePlan(ctx context.Context, c spec.Container) error {
 	if err := e.state.SaveFiles(c.ID, map[string][]byte{plan.AnnexFile: data}); err != nil {
 		return err
 	}
-	return e.rewire(ctx, c)
+	if !renamed {
+		return nil
+	}
+	// Without one of its networks it cannot start, whatever it is called.
+	return ignoreNotFound(e.rewire(ctx, c))
 }
 
 // settleStopped gives c, which has nothing running, the unit that follows from

@@ -152,6 +152,9 @@ func (e *Engine) RemoveVolume(ctx context.Context, name string, opt RemoveVolume
 		return err
 	}
 	done, err := e.state.RemoveUnusedVolumes(ctx, []string{name}, e.releaseVolume)
+	for _, gone := range done.Removed {
+		e.tellVolume("destroy", gone)
+	}
 	if users := done.Users[name]; len(users) > 0 {
 		return conflict("remove %s: volume is in use - [%s]", name, strings.Join(users, ", "))
 	}

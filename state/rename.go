@@ -19,8 +19,8 @@ func (s *Store) Claim(ctx context.Context, name, id string) error {
 	return s.claim(ctx, name, id, true)
 }
 
-// ReleaseNames gives up all names of container c but the one in its record. The
-// caller holds its lock.
+// ReleaseNames gives up all names and pinned units of container c but those in its
+// record. The caller holds its lock.
 func (s *Store) ReleaseNames(c spec.Container) error {
 	entries, err := os.ReadDir(s.names())
 	if err != nil {
@@ -32,6 +32,18 @@ func (s *Store) ReleaseNames(c spec.Container) error {
 		}
 		if err := os.Remove(filepath.Join(s.names(), e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("release name %q: %w", e.Name(), err)
+		}
+	}
+	pins, err := os.ReadDir(s.pins())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, e := range pins {
+		if e.Name() == c.Unit {
+			continue
+		}
+		if err := s.UnpinUnit(e.Name(), c.ID); err != nil {
+			return err
 		}
 	}
 	return fsx.SyncDir(s.names())

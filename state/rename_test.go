@@ -93,6 +93,9 @@ func TestPinnedUnits(t *testing.T) {
 	if left, err := s.Sweep(t.Context(), true); err != nil || len(left) != 1 {
 		t.Errorf("found %v, %v", left, err)
 	}
+	if err := errors.Join(s.PinUnit(unit, "aa"), s.ReleaseNames(c)); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := os.Lstat(filepath.Join(s.Root(), "pins", unit)); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the pin is still there: %v", err)
 	}
