@@ -307,7 +307,7 @@ func (s site) tree(t *testing.T) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	running := s.must(t, "host", "shell", "find", "/run/cleat", "-mindepth", "2", "!", "-path", "*/exit/*")
+	running := s.must(t, "host", "shell", "find", "/run/cleat", "-mindepth", "2", "!", "-path", "*/exit/*", "!", "-path", "*/net/lock")
 	mounts := s.must(t, "host", "shell", "sh", "-c", "cut -d' ' -f5 /proc/1/mountinfo")
 	units := s.must(t, "host", "shell", "systemctl", "list-units", "--all", "--plain", "--no-legend", "cleat-*.service")
 	for text, kind := range map[string]string{running: "", mounts: "mount ", units: "unit "} {
