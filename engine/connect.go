@@ -178,11 +178,11 @@ func (e *Engine) gateway(c spec.Container) (*netd.Network, error) {
 	priority := 0
 	for _, ep := range c.Network.Endpoints {
 		n, err := e.network(ep.NetworkID)
+		if isNotFound(err) || err == nil && n.Internal {
+			continue // if it is gone, the start says so: see checkNetworksOf
+		}
 		if err != nil {
 			return nil, fmt.Errorf("network %q of container %q: %w", ep.Network, c.Name, err)
-		}
-		if n.Internal {
-			continue
 		}
 		if best == nil || ep.Priority > priority || ep.Priority == priority && n.Name < best.Name {
 			best, priority = &n, ep.Priority

@@ -47,6 +47,9 @@ func (e *Engine) start(ctx context.Context, c spec.Container) error {
 	if err := e.noteManualStart(c); err != nil {
 		return err
 	}
+	if err := e.checkNetworksOf(c); err != nil {
+		return errors.Join(err, e.discardUnstarted(ctx, c))
+	}
 	ports, err := e.choosePorts(c)
 	if err != nil {
 		return errors.Join(err, e.discardUnstarted(ctx, c))

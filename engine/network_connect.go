@@ -113,6 +113,17 @@ func (e *Engine) findEndpoint(ctx context.Context, c spec.Container, ref string)
 	return i, err
 }
 
+// checkNetworksOf returns an error if a network of c is gone. The start helper would
+// find out too, but knows only its id.
+func (e *Engine) checkNetworksOf(c spec.Container) error {
+	for _, ep := range c.Network.Endpoints {
+		if _, err := e.network(ep.NetworkID); isNotFound(err) {
+			return fmt.Errorf("network %q not found, on which container %q is to be: take it off with 'cleat network disconnect %s %s': %w", ep.Network, c.Name, ep.Network, c.Name, spec.ErrNotFound)
+		}
+	}
+	return nil
+}
+
 // reconnect brings container c, whose lock is held, to the networks of next. If
 // cleat is killed in the middle, whoever locks the container next goes on.
 func (e *Engine) reconnect(ctx context.Context, c, next spec.Container) (err error) {
@@ -150,17 +161,32 @@ func (e *Engine) reconnect(ctx context.Context, c, next spec.Container) (err err
 // settleNetworks brings the run of c, if there is one, and what its next start
 // reads to the networks of its record.
 func (e *Engine) settleNetworks(ctx context.Context, c spec.Container) error {
-	live, err := e.state.LoadLive(c.ID)
-	if err != nil && !isNotFound(err) {
+	ran, err := e.settleLive(ctx, c)
+	if err != nil {
 		return err
 	}
-	if err == nil && onNetworks(c.Network.Mode) {
-		err := e.rewireLive(ctx, c, live.PID)
-		if err != nil && !isNotFound(err) { // it has just ended
-			return err
-		}
+	if err := e.rewire(ctx, c); err != nil || ran {
+		return err
 	}
-	return e.rewire(ctx, c)
+	_, err = e.settleLive(ctx, c) // systemd may have started it meanwhile, with the old wiring
+	return err
+}
+
+// settleLive brings the run of c to the networks of its record, and reports whether
+// there is one.
+func (e *Engine) settleLive(ctx context.Context, c spec.Container) (bool, error) {
+	live, err := e.state.LoadLive(c.ID)
+	if isNotFound(err) || err == nil && !onNetworks(c.Network.Mode) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	err = e.rewireLive(ctx, c, live.PID)
+	if isNotFound(err) { // it has just ended
+		return false, nil
+	}
+	return true, err
 }
 
 // The files of a container that are mounted in its /etc and that its networks

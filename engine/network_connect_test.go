@@ -151,12 +151,27 @@ func TestDisconnectFromANetworkThatIsGone(t *testing.T) {
 	ownNetns(t)
 	e := newNetworkEngine(t)
 	mustCreate(t, e, NetworkCreateOptions{Name: "web"})
+	mustCreate(t, e, NetworkCreateOptions{Name: "back"})
 	id := makeOn(t, e, "box", "web")
-	if err := e.NetworkRemove(t.Context(), "web"); err != nil {
+	if err := e.NetworkConnect(t.Context(), "back", "box", NetworkRequest{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := e.NetworkDisconnect(t.Context(), "web", "box", NetworkDisconnectOptions{}); err != nil {
-		t.Fatal(err)
+	for _, network := range []string{"web", "back"} {
+		if err := e.NetworkRemove(t.Context(), network); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, network := range []string{"web", "back"} {
+		c, err := e.state.Load(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := e.checkNetworksOf(c); !isNotFound(err) || !strings.Contains(err.Error(), "'cleat network disconnect "+network+" box'") {
+			t.Errorf("start: %v", err)
+		}
+		if err := e.NetworkDisconnect(t.Context(), network, "box", NetworkDisconnectOptions{}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if c, err := e.state.Load(id); err != nil || len(c.Network.Endpoints) > 0 {
 		t.Errorf("%+v, %v", c.Network, err)

@@ -24,3 +24,36 @@ func TestRunningPorts(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
+
+// A port without an address is published where its network says, else where the
+// settings say, else everywhere.
+func TestWherePortsArePublished(t *testing.T) {
+	e := newNetworkEngine(t)
+	addr := netip.MustParseAddr
+	c := spec.Container{Network: spec.Network{Ports: []spec.Port{
+		{Proto: "tcp", HostPort: 80, ContainerPort: 80}, {Proto: "tcp", HostIP: addr("10.0.0.9"), HostPort: 81, ContainerPort: 81},
+	}}}
+	four := netd.Network{Subnets: []netd.Subnet{{Prefix: netip.MustParsePrefix("198.18.0.0/26")}}}
+	both := netd.Network{Subnets: append(four.Subnets, netd.Subnet{Prefix: netip.MustParsePrefix("2001:db8::/64")})}
+	bound := netd.Network{Subnets: both.Subnets, HostIP: addr("10.0.0.1")}
+	tests := map[string]struct {
+		config  string
+		network netd.Network
+		want    netip.Addr
+	}{
+		"everywhere":             {"", both, netip.Addr{}},
+		"everywhere in IPv4":     {"", four, addr("0.0.0.0")},
+		"as the settings say":    {"127.0.0.1", both, addr("127.0.0.1")},
+		"the network goes first": {"127.0.0.1", bound, addr("10.0.0.1")},
+	}
+	for name, tt := range tests {
+		e.config.PublishAddress = netip.Addr{}
+		if tt.config != "" {
+			e.config.PublishAddress = addr(tt.config)
+		}
+		ports, err := e.published(c, tt.network)
+		if err != nil || ports[0].HostIP != tt.want || ports[1].HostIP != addr("10.0.0.9") {
+			t.Errorf("%s: %v, %v", name, ports, err)
+		}
+	}
+}
