@@ -10,8 +10,8 @@ import (
 	"github.com/moby/term"
 	"github.com/spf13/cobra"
 
-	"github.com/cleat-project/cleat/cmd/cleat/internal/opts"
 	"github.com/cleat-project/cleat/engine"
+	"github.com/cleat-project/cleat/engine/opts"
 )
 
 // backend is what the verbs together need of the engine. Each verb names its

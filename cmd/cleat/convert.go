@@ -10,8 +10,8 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/cleat-project/cleat/cmd/cleat/internal/opts"
 	"github.com/cleat-project/cleat/engine"
+	"github.com/cleat-project/cleat/engine/opts"
 	"github.com/cleat-project/cleat/spec"
 )
 

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cleat-project/cleat/engine"
+	"github.com/cleat-project/cleat/engine/listing"
 )
 
 type creator interface {
@@ -83,14 +84,7 @@ func (c *cli) create(ctx context.Context, eng creator, f *createFlags, opt engin
 	return made, cid.write(made.ID)
 }
 
-// familiar returns a reference as people write it, with its tag.
-func familiar(ref string) string {
-	r, err := engine.ParseReference(ref)
-	if err != nil {
-		return ref
-	}
-	return r.Familiar()
-}
+func familiar(ref string) string { return listing.Familiar(ref) }
 
 // cidFile is the file of --cidfile. It is taken before the container is created,
 // so that of two runs with the same file one fails early. The zero value is

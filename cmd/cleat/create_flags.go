@@ -3,7 +3,7 @@ package main
 import (
 	"github.com/spf13/pflag"
 
-	"github.com/cleat-project/cleat/cmd/cleat/internal/opts"
+	"github.com/cleat-project/cleat/engine/opts"
 	"github.com/cleat-project/cleat/spec"
 )
 

@@ -11,8 +11,8 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"github.com/cleat-project/cleat/cmd/cleat/internal/opts"
 	"github.com/cleat-project/cleat/engine"
+	"github.com/cleat-project/cleat/engine/opts"
 )
 
 type executor interface {

@@ -6,11 +6,12 @@ import (
 
 	"github.com/cleat-project/cleat/cmd/cleat/internal/format"
 	"github.com/cleat-project/cleat/engine"
+	"github.com/cleat-project/cleat/engine/listing"
 )
 
 // imageTree lists each image with its names and, below, the platform that it is
 // for. U in the last column says that a container uses it.
-func (c *cli) imageTree(ctx context.Context, eng imageLister, match imageTest) error {
+func (c *cli) imageTree(ctx context.Context, eng imageLister, match listing.ImageTest) error {
 	all, err := eng.ImageUsage(ctx)
 	if err != nil {
 		return err
@@ -37,7 +38,7 @@ func (c *cli) imageTree(ctx context.Context, eng imageLister, match imageTest) e
 }
 
 // treeNames returns the names under which an image is shown.
-func treeNames(img engine.Image, match imageTest) []string {
+func treeNames(img engine.Image, match listing.ImageTest) []string {
 	refs := img.References
 	if len(refs) == 0 {
 		refs = img.RepoDigests

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cleat-project/cleat/cmd/cleat/internal/format"
 	"github.com/cleat-project/cleat/engine"
+	"github.com/cleat-project/cleat/engine/listing"
 )
 
 type imageLister interface {
@@ -40,7 +41,7 @@ func newImages(c *cli) *cobra.Command {
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "Only show image IDs")
 	fs.BoolVar(&f.tree, "tree", false, "List images with the platform that they are for, as a tree")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		filter, err := newImageFilter(filters, args, time.Now())
+		filter, err := listing.NewImageFilter(listing.Filters(filters), args, time.Now())
 		if err != nil {
 			return err
 		}
@@ -69,8 +70,8 @@ func (f *imagesFlags) check() error {
 	return nil
 }
 
-func (c *cli) images(ctx context.Context, eng imageLister, f *imagesFlags, filter *imageFilter) error {
-	match, err := filter.compile(ctx, eng)
+func (c *cli) images(ctx context.Context, eng imageLister, f *imagesFlags, filter *listing.ImageFilter) error {
+	match, err := filter.Compile(ctx, eng)
 	if err != nil {
 		return err
 	}
@@ -125,7 +126,7 @@ func imageList(digests bool) format.List[imageRow] {
 
 // imageRows returns a row for every name of an image that matches. An image
 // without a name has one row, with the repository that it was pulled from.
-func imageRows(img engine.Image, f *imagesFlags, now time.Time, match imageTest) []imageRow {
+func imageRows(img engine.Image, f *imagesFlags, now time.Time, match listing.ImageTest) []imageRow {
 	base := imageRow{
 		ID: img.ID.Short(), Containers: "N/A", SharedSize: "N/A", UniqueSize: "N/A", Repository: none, Tag: none, Digest: none,
 		CreatedSince: format.Ago(now, img.Created), CreatedAt: img.Created.Local().Format("2006-01-02 15:04:05 -0700 MST"),

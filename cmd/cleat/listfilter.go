@@ -2,15 +2,14 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/pflag"
 
 	"github.com/cleat-project/cleat/engine"
+	"github.com/cleat-project/cleat/engine/listing"
 )
 
 // listFilter is the flag --filter of a command that lists or prunes: KEY=VALUE,
@@ -41,43 +40,12 @@ func (listFilter) String() string { return "" }
 // Type implements pflag.Value.
 func (listFilter) Type() string { return "filter" }
 
-// check returns an error for a key that is not among those that are known.
-func (f listFilter) check(known ...string) error {
-	for key := range f {
-		if !slices.Contains(known, key) {
-			return fmt.Errorf("invalid filter '%s': the filters are %s", key, strings.Join(known, ", "))
-		}
-	}
-	return nil
-}
+func (f listFilter) check(known ...string) error { return listing.Filters(f).Check(known...) }
 
-// truth reads a filter that is true or false; nil if it is not given.
-func (f listFilter) truth(key string) (*bool, error) {
-	var found *bool
-	for _, v := range f[key] {
-		b, err := strconv.ParseBool(v)
-		if err != nil {
-			return nil, fmt.Errorf("invalid filter '%s=%s': it is true or false", key, v)
-		}
-		found = &b
-	}
-	return found, nil
-}
+func (f listFilter) truth(key string) (*bool, error) { return listing.Filters(f).Truth(key) }
 
-// pruneFilter reads the filters that prunes have in common.
 func (f listFilter) pruneFilter(now time.Time) (engine.PruneFilter, error) {
-	p := engine.PruneFilter{Labels: f["label"], NotLabels: f["label!"]}
-	if len(f["until"]) > 1 {
-		return p, errors.New("invalid filter 'until': it can be given once")
-	}
-	for _, v := range f["until"] {
-		until, err := logTime(v, now)
-		if err != nil || until.IsZero() { // that would mean no limit
-			return p, fmt.Errorf("invalid filter 'until=%s': it is a time in RFC 3339, seconds since 1970, or a duration such as 24h", v)
-		}
-		p.Until = until
-	}
-	return p, nil
+	return listing.Filters(f).Prune(now)
 }
 
 // lines returns the filter as Docker's question for confirmation shows it.

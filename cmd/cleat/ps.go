@@ -9,11 +9,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
 
 	"github.com/cleat-project/cleat/cmd/cleat/internal/format"
 	"github.com/cleat-project/cleat/engine"
+	"github.com/cleat-project/cleat/engine/listing"
 	"github.com/cleat-project/cleat/spec"
 )
 
@@ -48,10 +48,10 @@ func newPs(c *cli) *cobra.Command {
 	fs.BoolVarP(&f.latest, "latest", "l", false, "Show the latest created container (includes all states)")
 	fs.BoolVar(&f.noTrunc, "no-trunc", false, "Don't truncate output")
 	fs.BoolVarP(&f.quiet, "quiet", "q", false, "Only display container IDs")
-	completeFlags(cmd, map[string]completer{"filter": filterKey(filterKeys...)})
+	completeFlags(cmd, map[string]completer{"filter": filterKey(listing.ContainerKeys...)})
 	fs.BoolVarP(&f.size, "size", "s", false, "Display total file sizes")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		filter, err := psFilters(f.filter)
+		filter, err := listing.NewContainerFilter(listing.Filters(f.filter))
 		if err != nil {
 			return err
 		}
@@ -70,7 +70,7 @@ const formatUsage = `Format output using a custom template:
 'json':             Print in JSON format
 'TEMPLATE':         Print output using the given Go template`
 
-func (c *cli) ps(ctx context.Context, eng psEngine, f *psFlags, filter filters) error {
+func (c *cli) ps(ctx context.Context, eng psEngine, f *psFlags, filter listing.ContainerFilter) error {
 	all, err := eng.List(ctx)
 	if err != nil {
 		return err
@@ -79,7 +79,7 @@ func (c *cli) ps(ctx context.Context, eng psEngine, f *psFlags, filter filters) 
 	if f.latest {
 		limit = 1
 	}
-	shown, err := filter.apply(all, f.all || limit > 0)
+	shown, err := filter.Apply(all, f.all || limit > 0)
 	if err != nil {
 		return err
 	}
@@ -156,9 +156,9 @@ var psList = format.List[psRow]{
 
 func newPsRow(ct engine.Container, now time.Time, noTrunc bool) psRow {
 	r := psRow{
-		ID: ct.ID, Image: ct.Image.Reference, Command: commandText(ct.Process.Argv()), CreatedAt: ct.Created.Local().Format("2006-01-02 15:04:05 -0700 MST"),
-		RunningFor: format.Ago(now, ct.Created), State: string(ct.Status), Status: statusText(ct, now), Size: "0B", Names: ct.Name,
-		Networks: networkText(ct.Network), Ports: portText(ct.Ports), Labels: labelText(ct.Labels), labels: ct.Labels,
+		ID: ct.ID, Image: ct.Image.Reference, Command: listing.CommandText(ct.Process.Argv()), CreatedAt: ct.Created.Local().Format("2006-01-02 15:04:05 -0700 MST"),
+		RunningFor: format.Ago(now, ct.Created), State: string(ct.Status), Status: listing.StatusText(ct, now), Size: "0B", Names: ct.Name,
+		Networks: listing.NetworkText(ct.Network), Ports: portText(ct.Ports), Labels: labelText(ct.Labels), labels: ct.Labels,
 	}
 	var mounts []string
 	volumes := 0
@@ -177,45 +177,10 @@ func newPsRow(ct engine.Container, now time.Time, noTrunc bool) psRow {
 	}
 	r.Mounts, r.LocalVolumes = strings.Join(mounts, ","), strconv.Itoa(volumes)
 	if !noTrunc {
-		r.ID, r.Image, r.Command = spec.ShortID(r.ID), shortImage(ct.Image), format.Ellipsis(r.Command, 20)
+		r.ID, r.Image, r.Command = spec.ShortID(r.ID), listing.ShortImage(ct.Image), format.Ellipsis(r.Command, 20)
 	}
 	r.Command = strconv.Quote(r.Command)
 	return r
-}
-
-// networkText names the networks that a container is on. In another's network it
-// has none of its own.
-func networkText(n spec.Network) string {
-	var names []string
-	for _, ep := range n.Endpoints {
-		names = append(names, ep.Network)
-	}
-	if len(names) == 0 && !strings.HasPrefix(n.Mode, "container:") {
-		return n.Mode
-	}
-	return strings.Join(names, ",")
-}
-
-// commandText joins an argument vector; words with spaces are quoted, except
-// for the first, as in Docker.
-func commandText(argv []string) string {
-	words := slices.Clone(argv)
-	for i, w := range words {
-		if i > 0 && strings.Contains(w, " ") {
-			words[i] = "'" + w + "'"
-		}
-	}
-	return strings.Join(words, " ")
-}
-
-// shortImage is the name of an image without its digest, or a short id.
-func shortImage(img spec.Image) string {
-	hex := strings.TrimPrefix(img.ID, "sha256:")
-	if ref := strings.TrimPrefix(img.Reference, "sha256:"); len(ref) >= 12 && strings.HasPrefix(hex, ref) {
-		return spec.ShortID(hex)
-	}
-	name, _, _ := strings.Cut(img.Reference, "@")
-	return name
 }
 
 func labelText(labels map[string]string) string {
@@ -224,26 +189,4 @@ func labelText(labels map[string]string) string {
 		pairs = append(pairs, key+"="+labels[key])
 	}
 	return strings.Join(pairs, ",")
-}
-
-// statusText is the state of a container in the words of ps.
-func statusText(ct engine.Container, now time.Time) string {
-	up := func() string { return "Up " + units.HumanDuration(now.Sub(ct.Run.StartedAt)) }
-	switch ct.Status {
-	case engine.StatusRunning:
-		return up()
-	case engine.StatusPaused:
-		return up() + " (Paused)"
-	case engine.StatusRestarting:
-		return fmt.Sprintf("Restarting (%d) %s", ct.Run.ExitCode, format.Ago(now, ct.Run.FinishedAt))
-	case engine.StatusDead:
-		return "Dead"
-	case engine.StatusExited:
-		if ct.Run.FinishedAt.IsZero() {
-			return fmt.Sprintf("Exited (%d)", ct.Run.ExitCode)
-		}
-		return fmt.Sprintf("Exited (%d) %s", ct.Run.ExitCode, format.Ago(now, ct.Run.FinishedAt))
-	case engine.StatusCreated:
-	}
-	return "Created"
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/cleat-project/cleat/engine"
+	"github.com/cleat-project/cleat/engine/listing"
 	"github.com/cleat-project/cleat/spec"
 )
 
@@ -191,7 +192,7 @@ func TestStatusText(t *testing.T) {
 		"Exited (127)":                 ct(engine.StatusExited, 127, time.Time{}, time.Time{}),
 		"Dead":                         ct(engine.StatusDead, 0, ago(time.Hour), ago(time.Minute)),
 	} {
-		if got := statusText(c, now); got != want {
+		if got := listing.StatusText(c, now); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}

@@ -1,8 +1,7 @@
-package main
+package listing
 
 import (
 	"context"
-	"fmt"
 	"path"
 	"slices"
 	"time"
@@ -10,22 +9,23 @@ import (
 	"github.com/cleat-project/cleat/engine"
 )
 
-// imageTest says whether an image is shown under one of its names.
-type imageTest func(engine.Image, engine.Reference) bool
+// ImageTest says whether an image is shown under one of its names.
+type ImageTest func(engine.Image, engine.Reference) bool
 
-// imageFilter is what --filter and the argument of images ask for.
-type imageFilter struct {
-	tests         []imageTest
+// ImageFilter is a checked set of conditions on images, which all have to match.
+type ImageFilter struct {
+	tests         []ImageTest
 	before, since string // images to compare the age with
 }
 
-// newImageFilter reads the filters, and at most one pattern.
-func newImageFilter(filter listFilter, patterns []string, now time.Time) (*imageFilter, error) {
-	if err := filter.check("before", "dangling", "label", "reference", "since", "until"); err != nil {
+// NewImageFilter reads the filters and further patterns of names. Times are
+// relative to now.
+func NewImageFilter(filter Filters, patterns []string, now time.Time) (*ImageFilter, error) {
+	if err := filter.Check("before", "dangling", "label", "reference", "since", "until"); err != nil {
 		return nil, err
 	}
-	f := &imageFilter{before: last(filter["before"]), since: last(filter["since"])}
-	dangling, err := filter.truth("dangling")
+	f := &ImageFilter{before: last(filter["before"]), since: last(filter["since"])}
+	dangling, err := filter.Truth("dangling")
 	if err != nil {
 		return nil, err
 	}
@@ -36,9 +36,9 @@ func newImageFilter(filter listFilter, patterns []string, now time.Time) (*image
 		f.test(func(img engine.Image, _ engine.Reference) bool { return engine.HasLabel(img.Config.Labels, want) })
 	}
 	for _, v := range filter["until"] {
-		t, err := logTime(v, now)
+		t, err := Time(v, now)
 		if err != nil {
-			return nil, fmt.Errorf("invalid filter 'until=%s': %w", v, err)
+			return nil, invalid("invalid filter 'until=%s': %v", v, err)
 		}
 		f.test(func(img engine.Image, _ engine.Reference) bool { return img.Created.Before(t) })
 	}
@@ -59,10 +59,10 @@ func last(values []string) string {
 	return values[len(values)-1]
 }
 
-func (f *imageFilter) test(t imageTest) { f.tests = append(f.tests, t) }
+func (f *ImageFilter) test(t ImageTest) { f.tests = append(f.tests, t) }
 
-// compile looks up the images that others are compared with.
-func (f *imageFilter) compile(ctx context.Context, eng imageFinder) (imageTest, error) {
+// Compile looks up the images that others are compared with.
+func (f *ImageFilter) Compile(ctx context.Context, eng imageFinder) (ImageTest, error) {
 	tests := f.tests
 	compare := func(name string, fits func(other, img engine.Image) bool) error {
 		if name == "" {
@@ -102,4 +102,8 @@ func matchReference(ref engine.Reference, pattern string) bool {
 		}
 	}
 	return false
+}
+
+type imageFinder interface {
+	Image(ctx context.Context, ref string) (engine.Image, error)
 }

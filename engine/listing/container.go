@@ -1,4 +1,4 @@
-package main
+package listing
 
 import (
 	"fmt"
@@ -12,27 +12,27 @@ import (
 	"github.com/cleat-project/cleat/spec"
 )
 
-// filters are the conditions of ps's --filter: the values of one key are
-// alternatives, except for labels, and all keys have to match.
-type filters struct {
-	listFilter
+// ContainerFilter is a checked set of conditions on containers: the values of one
+// key are alternatives, except for labels, and all keys have to match.
+type ContainerFilter struct {
+	values Filters
 	isTask *bool
 	ports  []portFilter
 }
 
-// The keys of --filter that ps knows. Docker's isolation tells something on
-// Windows alone, and is ignored elsewhere.
-var filterKeys = []string{
+// ContainerKeys are the keys of filters that lists of containers know. Docker's
+// isolation tells something on Windows alone, and is ignored elsewhere.
+var ContainerKeys = []string{
 	"ancestor", "before", "exited", "expose", "health", "id", "is-task", "isolation", "label", "name", "network", "publish", "since", "status", "volume",
 }
 
 // The states of a health check.
 var healthStates = []string{"starting", "healthy", "unhealthy", "none"}
 
-// psFilters checks the values of l.
-func psFilters(l listFilter) (filters, error) {
-	f := filters{listFilter: l}
-	err := l.check(filterKeys...)
+// NewContainerFilter checks the values of l.
+func NewContainerFilter(l Filters) (ContainerFilter, error) {
+	f := ContainerFilter{values: l}
+	err := l.Check(ContainerKeys...)
 	if err != nil {
 		return f, err
 	}
@@ -43,12 +43,12 @@ func psFilters(l listFilter) (filters, error) {
 	}
 	for _, v := range l["exited"] {
 		if _, err := strconv.Atoi(v); err != nil {
-			return f, fmt.Errorf("invalid filter 'exited=%s': it wants a number", v)
+			return f, invalid("invalid filter 'exited=%s': it wants a number", v)
 		}
 	}
 	for _, v := range l["health"] {
 		if !slices.Contains(healthStates, v) {
-			return f, fmt.Errorf("invalid filter 'health=%s': the states are %s", v, strings.Join(healthStates, ", "))
+			return f, invalid("invalid filter 'health=%s': the states are %s", v, strings.Join(healthStates, ", "))
 		}
 	}
 	for _, key := range []string{"expose", "publish"} {
@@ -60,7 +60,7 @@ func psFilters(l listFilter) (filters, error) {
 			f.ports = append(f.ports, p)
 		}
 	}
-	f.isTask, err = l.truth("is-task")
+	f.isTask, err = l.Truth("is-task")
 	return f, err
 }
 
@@ -69,17 +69,17 @@ func checkStatus(s string) error {
 	case engine.StatusCreated, engine.StatusRunning, engine.StatusPaused, engine.StatusRestarting, engine.StatusExited, engine.StatusDead, "removing":
 		return nil
 	}
-	return fmt.Errorf("invalid filter 'status=%s': the states are created, running, paused, restarting, removing, exited and dead", s)
+	return invalid("invalid filter 'status=%s': the states are created, running, paused, restarting, removing, exited and dead", s)
 }
 
-// apply returns the containers of list that match, in its order. Without
+// Apply returns the containers of list that match, in its order. Without
 // anyState, and without a filter that asks for a state, only what runs does.
-func (f filters) apply(list []engine.Container, anyState bool) ([]engine.Container, error) {
+func (f ContainerFilter) Apply(list []engine.Container, anyState bool) ([]engine.Container, error) {
 	m, err := f.compile(list)
 	if err != nil {
 		return nil, err
 	}
-	anyState = anyState || len(f.listFilter["status"]) > 0 || len(f.listFilter["exited"]) > 0
+	anyState = anyState || len(f.values["status"]) > 0 || len(f.values["exited"]) > 0
 	var out []engine.Container
 	for _, ct := range list {
 		up := ct.Status == engine.StatusRunning || ct.Status == engine.StatusPaused || ct.Status == engine.StatusRestarting
@@ -92,26 +92,26 @@ func (f filters) apply(list []engine.Container, anyState bool) ([]engine.Contain
 
 // matcher is a set of filters made ready for many containers.
 type matcher struct {
-	filters
+	ContainerFilter
 	names  []*regexp.Regexp
 	before *engine.Container // only older ones match
 	since  *engine.Container // only younger ones match
 }
 
-func (f filters) compile(list []engine.Container) (*matcher, error) {
-	m := &matcher{filters: f}
-	for _, pattern := range f.listFilter["name"] {
+func (f ContainerFilter) compile(list []engine.Container) (*matcher, error) {
+	m := &matcher{ContainerFilter: f}
+	for _, pattern := range f.values["name"] {
 		re, err := regexp.Compile(pattern)
 		if err != nil {
-			return nil, fmt.Errorf("invalid filter 'name=%s': %w", pattern, err)
+			return nil, invalid("invalid filter 'name=%s': %v", pattern, err)
 		}
 		m.names = append(m.names, re)
 	}
 	var err error
-	if m.before, err = reference(list, f.listFilter["before"]); err != nil {
+	if m.before, err = reference(list, f.values["before"]); err != nil {
 		return nil, err
 	}
-	m.since, err = reference(list, f.listFilter["since"])
+	m.since, err = reference(list, f.values["since"])
 	return m, err
 }
 
@@ -131,11 +131,11 @@ func reference(list []engine.Container, refs []string) (*engine.Container, error
 
 func (m *matcher) match(ct engine.Container) bool {
 	one := func(key string, test func(string) bool) bool {
-		return len(m.listFilter[key]) == 0 || slices.ContainsFunc(m.listFilter[key], test)
+		return len(m.values[key]) == 0 || slices.ContainsFunc(m.values[key], test)
 	}
 	return one("id", func(v string) bool { return strings.HasPrefix(ct.ID, v) }) &&
 		m.matchName(ct) &&
-		!slices.ContainsFunc(m.listFilter["label"], func(v string) bool { return !hasLabel(ct.Labels, v) }) &&
+		!slices.ContainsFunc(m.values["label"], func(v string) bool { return !engine.HasLabel(ct.Labels, v) }) &&
 		one("status", func(v string) bool { return string(ct.Status) == v }) &&
 		one("exited", func(v string) bool { return hasExited(ct, v) }) &&
 		one("ancestor", func(v string) bool { return fromImage(ct.Image, v) }) &&
@@ -156,13 +156,6 @@ func (m *matcher) matchName(ct engine.Container) bool {
 	})
 }
 
-// hasLabel matches KEY, or KEY=VALUE.
-func hasLabel(labels map[string]string, want string) bool {
-	key, value, withValue := strings.Cut(want, "=")
-	got, ok := labels[key]
-	return ok && (!withValue || got == value)
-}
-
 func hasExited(ct engine.Container, code string) bool {
 	ended := ct.Status == engine.StatusExited || ct.Status == engine.StatusDead
 	return ended && strconv.Itoa(ct.Run.ExitCode) == code
@@ -177,13 +170,13 @@ func fromImage(img spec.Image, want string) bool {
 	if short := strings.TrimPrefix(want, "sha256:"); len(short) >= 4 && strings.HasPrefix(hex, short) {
 		return true
 	}
-	return img.Reference == want || familiar(img.Reference) == familiar(want)
+	return img.Reference == want || Familiar(img.Reference) == Familiar(want)
 }
 
 // onNetwork matches the name of a network, the beginning of its id, or "host" and
 // "none".
 func onNetwork(n spec.Network, want string) bool {
-	if networkText(spec.Network{Mode: n.Mode}) == want && want != "" {
+	if NetworkText(spec.Network{Mode: n.Mode}) == want && want != "" {
 		return true
 	}
 	return slices.ContainsFunc(n.Endpoints, func(ep spec.Endpoint) bool {
@@ -202,7 +195,7 @@ type portFilter struct {
 }
 
 func parsePortFilter(key, value string) (portFilter, error) {
-	bad := fmt.Errorf("invalid filter '%s=%s': it has the form PORT[-PORT][/PROTOCOL]", key, value)
+	bad := invalid("invalid filter '%s=%s': it has the form PORT[-PORT][/PROTOCOL]", key, value)
 	ports, proto, ok := strings.Cut(value, "/")
 	if !ok {
 		proto = "tcp"
@@ -225,7 +218,7 @@ func parsePortFilter(key, value string) (portFilter, error) {
 // match looks at what was asked for. As in Docker, a container that does not run
 // publishes and exposes nothing.
 func (p portFilter) match(ct engine.Container) bool {
-	if !isRunning(ct) && !isPaused(ct) {
+	if ct.Status != engine.StatusRunning && ct.Status != engine.StatusPaused {
 		return false
 	}
 	return slices.ContainsFunc(ct.Ports, func(port spec.Port) bool {
