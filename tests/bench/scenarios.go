@@ -122,7 +122,7 @@ func dockerLike(program ...string) func(string) []string {
 		case "run-port":
 			return with("run", "--rm", "-p", "30000:80", benchImage, "true")
 		case "run-d-500":
-			return with("run", "-d", "--name", "bench-500", "-p", "20000-20499:1-500", benchImage, "sleep", "3600")
+			return with("run", "-d", "--name", "bench-500", "-p", "0.0.0.0:20000-20499:1-500", benchImage, "sleep", "3600")
 		case "run-bridge-peer":
 			return with("run", "--rm", benchImage, "/peer")
 		case "run-d-peer":
