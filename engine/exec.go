@@ -45,7 +45,7 @@ func (e *Engine) Exec(ctx context.Context, ref string, opt ExecOptions) (_ *Exec
 	if err != nil {
 		return nil, err
 	}
-	if frozen(c.UnitName()) {
+	if frozen(c) {
 		return nil, conflict("container %q is paused: unpause it first", c.Name)
 	}
 	x, stdio, err := execStreams(opt)

@@ -11,6 +11,7 @@ import (
 	"github.com/cleat-project/cleat/netd"
 	"github.com/cleat-project/cleat/sandbox/plan"
 	"github.com/cleat-project/cleat/spec"
+	"github.com/cleat-project/cleat/unitgen"
 )
 
 // InspectOptions says what Inspect finds out beside what is at hand.
@@ -156,7 +157,7 @@ func inspectHostConfig(c spec.Container, f inspectFacts) *HostConfig {
 		DNS: emptyNotNil(c.Network.DNS), DNSOptions: emptyNotNil(c.Network.DNSOptions), DNSSearch: emptyNotNil(c.Network.DNSSearch),
 		ExtraHosts: c.Network.ExtraHosts, GroupAdd: c.Process.Groups, IpcMode: cmp.Or(c.IPCMode, "private"), OomScoreAdj: c.Limits.OOMScoreAdj,
 		PidMode: c.PIDMode, Privileged: c.Security.Privileged, ReadonlyRootfs: c.ReadOnly, SecurityOpt: securityOptions(c.Security),
-		UTSMode: c.UTSMode, ShmSize: cmp.Or(c.ShmBytes, 64<<20), Sysctls: c.Sysctls, Runtime: runtimeName, CgroupParent: slice,
+		UTSMode: c.UTSMode, ShmSize: cmp.Or(c.ShmBytes, 64<<20), Sysctls: c.Sysctls, Runtime: runtimeName, CgroupParent: cmp.Or(c.Slice, unitgen.DefaultSlice),
 		Devices: []DeviceInspect{}, Ulimits: []UlimitInspect{}, BlkioWeightDevice: []struct{}{},
 		MaskedPaths: f.masked, ReadonlyPaths: f.readonly,
 	}

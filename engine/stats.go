@@ -164,7 +164,7 @@ func (e *Engine) sampled(ctx context.Context, refs []string, all bool) ([]Contai
 // measure fills in what c, which runs, uses. If it ends meanwhile, it counts as
 // one that does not run.
 func (s *Stats) measure(c Container, machine CPUStats) {
-	group := cgroupOf(c.UnitName())
+	group := cgroupOf(c.Container)
 	s.Read = time.Now()
 	var ok bool
 	if s.CPU, ok = groupCPU(group, machine); !ok {

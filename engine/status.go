@@ -13,6 +13,7 @@ import (
 	"github.com/cleat-project/cleat/spec"
 	"github.com/cleat-project/cleat/state"
 	"github.com/cleat-project/cleat/supervisor"
+	"github.com/cleat-project/cleat/unitgen"
 )
 
 // Get returns one container, by name, id, or the beginning of its id.
@@ -132,7 +133,7 @@ func (e *Engine) view(c spec.Container, unit supervisor.UnitStatus) (Container, 
 	if v.Ports, err = e.portsOf(c); err != nil {
 		return Container{}, err
 	}
-	if frozen(c.UnitName()) {
+	if frozen(c) {
 		v.Status = StatusPaused
 	}
 	return v, nil
@@ -182,15 +183,14 @@ func hasProcesses(p supervisor.UnitProperties) bool {
 }
 
 // cgroupOf returns the control group of a container's unit.
-func cgroupOf(unit string) string { return filepath.Join("/sys/fs/cgroup", slice, unit) }
-
-// slice holds all containers.
-const slice = "cleat.slice"
+func cgroupOf(c spec.Container) string {
+	return filepath.Join("/sys/fs/cgroup", unitgen.SliceGroup(c.Slice), c.UnitName())
+}
 
 // frozen reads the kernel's word on whether a unit is frozen; asking systemd
 // would be one call a unit. See the kernel's cgroup-v2 documentation.
-func frozen(unit string) bool {
-	data, err := os.ReadFile(filepath.Join(cgroupOf(unit), "cgroup.events"))
+func frozen(c spec.Container) bool {
+	data, err := os.ReadFile(filepath.Join(cgroupOf(c), "cgroup.events"))
 	return err == nil && strings.Contains(string(data), "frozen 1")
 }
 

@@ -40,7 +40,7 @@ func (e *Engine) Top(ctx context.Context, ref string, psArgs []string) (ProcessT
 	case StatusCreated, StatusExited, StatusDead:
 		return ProcessTable{}, conflict("container %q is not running", c.Name)
 	}
-	pids, err := processesOf(cgroupOf(c.UnitName()))
+	pids, err := processesOf(cgroupOf(c.Container))
 	if err != nil {
 		return ProcessTable{}, fmt.Errorf("list the processes of %q: %w", c.Name, err)
 	}

@@ -37,6 +37,10 @@ type Container struct {
 	// earlier output is theirs.
 	FormerUnits []string `json:",omitempty"`
 
+	// Slice is the slice unit that the container's unit is in, for example
+	// "cleat-shop.slice" for a compose project; "" means cleat.slice.
+	Slice string `json:",omitempty"`
+
 	Image   Image
 	Process Process
 	Labels  map[string]string `json:",omitempty"`

@@ -11,7 +11,6 @@ type ServiceInput struct {
 	// unit; 0 means unknown, which counts as new enough.
 	SystemdVersion int
 
-	Slice    string // "" means cleat.slice
 	WantedBy string // the target that boot units are enabled in; "" means multi-user.target
 
 	// Socket says that the service has a socket unit, see Socket.

@@ -34,6 +34,9 @@ func Service(c spec.Container, in ServiceInput) (Unit, error) {
 	if err := checkName(c.Name); err != nil {
 		return Unit{}, err
 	}
+	if err := checkSlice(c.Slice); err != nil {
+		return Unit{}, err
+	}
 	u := Unit{Name: c.UnitName(), ID: c.ID}
 	parts := []func(spec.Container, ServiceInput) ([]Property, error){
 		identity, execution, killing, restarting, limits, rlimits, devices, ordering, logging,
@@ -73,12 +76,6 @@ func checkName(name string) error {
 	return nil
 }
 
-// Slice returns a slice unit, for example "cleat-shop.slice" for a compose
-// project. Without properties of its own, naming a slice in Slice= is enough.
-func Slice(name, description string) Unit {
-	return Unit{Name: name, Properties: []Property{{"Description", printable(description)}}}
-}
-
 func sortProperties(props []Property) {
 	slices.SortFunc(props, func(a, b Property) int { return strings.Compare(a.Name, b.Name) })
 }
@@ -92,12 +89,12 @@ func or(s, otherwise string) string {
 
 // identity says what the unit is. An ended container must not stay loaded as
 // "failed": its true exit code is on disk.
-func identity(c spec.Container, in ServiceInput) ([]Property, error) {
+func identity(c spec.Container, _ ServiceInput) ([]Property, error) {
 	return []Property{
 		{"CollectMode", "inactive-or-failed"},
 		{"Description", printable("Container " + c.Name + " (" + c.Image.Reference + ")")},
 		{"Documentation", []string{"man:cleat(1)"}},
-		{"Slice", or(in.Slice, DefaultSlice)},
+		{"Slice", or(c.Slice, DefaultSlice)},
 	}, nil
 }
 

@@ -65,7 +65,7 @@ func Socket(c spec.Container, listens []Listen) (Unit, error) {
 		{"Documentation", []string{"man:cleat(1)"}},
 		{"FreeBind", true},
 		{"Listen", listens},
-		{"Slice", DefaultSlice},
+		{"Slice", or(c.Slice, DefaultSlice)},
 		{"StopWhenUnneeded", true},
 	}}
 	return u, nil

@@ -1,0 +1,59 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/cleat-project/cleat/spec"
+	"github.com/cleat-project/cleat/unitgen"
+)
+
+// SliceOptions says what a slice is to be.
+type SliceOptions struct {
+	Name        string       // required; "cleat-NAME.slice", see spec.Container.Slice
+	Description string       // for people
+	Limits      *spec.Limits // of everything in it together; nil means none
+}
+
+// SetSlice gives a slice its limits, which last over a reboot. Containers that
+// run in it have the new ones at once. Without limits a slice needs nothing:
+// then what an earlier call has set is taken back.
+func (e *Engine) SetSlice(ctx context.Context, opt SliceOptions) error {
+	if opt.Limits == nil {
+		return e.RemoveSlice(ctx, opt.Name)
+	}
+	if err := checkLimits(*opt.Limits); err != nil {
+		return err
+	}
+	u, err := unitgen.Slice(opt.Name, opt.Description, *opt.Limits)
+	if err != nil {
+		return err
+	}
+	conn, err := e.systemd(ctx)
+	if err != nil {
+		return err
+	}
+	e.warnLimits(*opt.Limits)
+	if err := conn.WriteUnitFile(ctx, u.Name, unitgen.Text(u)); err != nil {
+		return err
+	}
+	return refresh(ctx, conn, u.Name)
+}
+
+// RemoveSlice takes back the limits of a slice. One that has none is no error.
+func (e *Engine) RemoveSlice(ctx context.Context, name string) error {
+	if _, err := unitgen.Slice(name, "", spec.Limits{}); err != nil { // the name becomes that of a file
+		return err
+	}
+	conn, err := e.systemd(ctx)
+	if err != nil {
+		return err
+	}
+	if !conn.HasUnitFile(name) {
+		return nil
+	}
+	if err := conn.RemoveUnitFile(ctx, name); err != nil {
+		return fmt.Errorf("take back the limits of %s: %w", name, err)
+	}
+	return refresh(ctx, conn, name)
+}
