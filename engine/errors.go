@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/cleat-project/cleat/spec"
 )
@@ -42,3 +43,19 @@ func (e worded) Error() string { return e.text }
 
 // Unwrap returns the class.
 func (e worded) Unwrap() error { return e.class }
+
+// Sentence is the text of err without the names of the classes at its end: they
+// are for programs, and the text before them says it already.
+func Sentence(err error) string {
+	if e, ok := errors.AsType[*StartError](err); ok {
+		return e.Message
+	}
+	s := err.Error()
+	for _, class := range []error{spec.ErrExists, spec.ErrInvalid, spec.ErrConflict, spec.ErrUnsupport, spec.ErrUnavail, spec.ErrDenied} {
+		s = strings.TrimSuffix(s, ": "+class.Error())
+	}
+	if strings.HasPrefix(s, "no such ") || strings.Contains(strings.TrimSuffix(s, spec.ErrNotFound.Error()), " not found") {
+		s = strings.TrimSuffix(s, ": "+spec.ErrNotFound.Error())
+	}
+	return s
+}

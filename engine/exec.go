@@ -30,23 +30,45 @@ type Exec struct {
 // process. If the command cannot be executed, the error is a *StartError. The
 // caller reads the streams, waits, and closes the Exec; without a terminal the
 // command gets SIGPIPE when it writes after that.
-func (e *Engine) Exec(ctx context.Context, ref string, opt ExecOptions) (_ *Exec, err error) {
-	c, err := e.state.Find(ref)
+func (e *Engine) Exec(ctx context.Context, ref string, opt ExecOptions) (*Exec, error) {
+	c, err := e.execTarget(ref)
 	if err != nil {
 		return nil, err
 	}
 	if len(opt.Argv) == 0 {
 		return nil, invalid("no command given")
 	}
+	tell := e.execTeller(c, newID(), opt.Argv)
+	tell("exec_create")
+	return e.startExec(ctx, c, opt, tell)
+}
+
+// execTarget returns the container that ref means, if a command can be started in
+// it.
+func (e *Engine) execTarget(ref string) (spec.Container, error) {
+	c, err := e.state.Find(ref)
+	if err != nil {
+		return c, err
+	}
+	if _, err := e.state.LoadLive(c.ID); isNotFound(err) {
+		return c, conflict("container %q is not running", c.Name)
+	} else if err != nil {
+		return c, err
+	}
+	if frozen(c) {
+		return c, conflict("container %q is paused: unpause it first", c.Name)
+	}
+	return c, nil
+}
+
+// startExec starts a command in c. Tell writes its events.
+func (e *Engine) startExec(ctx context.Context, c spec.Container, opt ExecOptions, tell func(string, ...string)) (_ *Exec, err error) {
 	live, err := e.state.LoadLive(c.ID)
 	if isNotFound(err) {
 		return nil, conflict("container %q is not running", c.Name)
 	}
 	if err != nil {
 		return nil, err
-	}
-	if frozen(c) {
-		return nil, conflict("container %q is paused: unpause it first", c.Name)
 	}
 	x, stdio, err := execStreams(opt)
 	if err != nil {
@@ -60,8 +82,6 @@ func (e *Engine) Exec(ctx context.Context, ref string, opt ExecOptions) (_ *Exec
 			x.Close()
 		}
 	}()
-	tell := e.execTeller(c, opt.Argv)
-	tell("exec_create")
 	x.proc, err = sandbox.Exec(ctx, sandbox.ExecRequest{
 		PID: live.PID, Unit: c.UnitName(), Dir: e.state.Dir(c.ID), Helper: filepath.Join(e.opt.Libexec, initProgram),
 		Argv: opt.Argv, Env: opt.Env, WorkDir: opt.Dir, User: opt.User, Privileged: opt.Privileged,
@@ -93,8 +113,7 @@ func explainExec(c spec.Container, err error) error {
 
 // execTeller returns what writes the events of one command. Docker's have the
 // command in the name of the action, but for the last.
-func (e *Engine) execTeller(c spec.Container, argv []string) func(action string, more ...string) {
-	id := newID()
+func (e *Engine) execTeller(c spec.Container, id string, argv []string) func(action string, more ...string) {
 	return func(action string, more ...string) {
 		if action != "exec_die" {
 			action += ": " + argv[0] + " " + strings.Join(argv[1:], " ")

@@ -41,6 +41,8 @@ func ParseReference(s string) (Reference, error) { return image.ParseReference(s
 type PullOptions struct {
 	Platform string          // os/arch[/variant]; "" means this machine's
 	Progress func(PullEvent) // called from several goroutines; nil drops it
+
+	Credentials Credentials // for the registry of the image; none: those that a login has stored
 }
 
 // LoadOptions says how to load an archive.
@@ -90,7 +92,7 @@ func (e *Engine) Pull(ctx context.Context, ref string, opt PullOptions) (Image, 
 	if err != nil {
 		return Image{}, err
 	}
-	client := e.registry()
+	client := e.registryFor(opt.Credentials)
 	defer client.Close()
 	pulled, err := client.Pull(ctx, e.images, r, registry.PullOptions{
 		Unpack: unpack, Progress: opt.Progress, Platform: p, Downloads: e.config.Pull.Downloads, Signed: signed,
@@ -105,9 +107,16 @@ func (e *Engine) Pull(ctx context.Context, ref string, opt PullOptions) (Image, 
 const userAgent = "cleat"
 
 // registry returns a client with the settings of the configuration.
-func (e *Engine) registry() *registry.Client {
-	return registry.New(registry.Options{Hosts: e.registryHosts(), UserAgent: userAgent})
+func (e *Engine) registry() *registry.Client { return e.registryFor(Credentials{}) }
+
+// registryFor is registry for somebody with credentials of his own.
+func (e *Engine) registryFor(c Credentials) *registry.Client {
+	return registry.New(registry.Options{Hosts: e.registryHosts(), UserAgent: userAgent, Credentials: c})
 }
+
+// Credentials prove to one registry who is asking. Where there are none, those
+// count that a login has stored.
+type Credentials = registry.Credentials
 
 func (e *Engine) registryHosts() map[string]registry.Host {
 	hosts := make(map[string]registry.Host, len(e.config.Registries))
@@ -123,6 +132,13 @@ func (e *Engine) Login(ctx context.Context, server, user, password string) error
 	client := e.registry()
 	defer client.Close()
 	return client.Login(ctx, server, user, password)
+}
+
+// CheckLogin asks a registry whether credentials are right, and stores nothing.
+func (e *Engine) CheckLogin(ctx context.Context, c Credentials) error {
+	client := e.registry()
+	defer client.Close()
+	return client.Check(ctx, c)
 }
 
 // Logout forgets the credentials for a registry, and reports whether there

@@ -29,6 +29,8 @@ type PushOptions struct {
 	AllTags  bool              // every tag that this machine has of the repository
 	Progress func(PullEvent)   // called from several goroutines; nil drops it
 	Done     func(PushedImage) // called after each tag; nil for none
+
+	Credentials Credentials // for the registry; none: those that a login has stored
 }
 
 // Push uploads an image to the registry of its name. With AllTags the name is
@@ -44,7 +46,7 @@ func (e *Engine) Push(ctx context.Context, name string, opt PushOptions) error {
 			return err
 		}
 	}
-	client := e.registry()
+	client := e.registryFor(opt.Credentials)
 	defer client.Close()
 	for _, r := range refs {
 		done, err := client.Push(ctx, e.images, r, registry.PushOptions{Progress: opt.Progress})

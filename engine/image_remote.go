@@ -30,6 +30,8 @@ func (e *Engine) Search(ctx context.Context, term string, opt SearchOptions) ([]
 type RemoteManifestOptions struct {
 	Insecure bool // do not check certificates, and allow plain HTTP
 	Parts    bool // also the manifests that an index lists, and platforms
+
+	Credentials Credentials // for the registry; none: those that a login has stored
 }
 
 // RemoteManifest returns the manifest of an image in its registry. Nothing is
@@ -45,7 +47,7 @@ func (e *Engine) RemoteManifest(ctx context.Context, name string, opt RemoteMani
 		h.Insecure = true
 		hosts[ref.Domain()] = h
 	}
-	client := registry.New(registry.Options{Hosts: hosts, UserAgent: userAgent})
+	client := registry.New(registry.Options{Hosts: hosts, UserAgent: userAgent, Credentials: opt.Credentials})
 	defer client.Close()
 	return client.Manifest(ctx, ref, registry.ManifestOptions{Parts: opt.Parts})
 }

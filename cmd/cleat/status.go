@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/cleat-project/cleat/engine"
-	"github.com/cleat-project/cleat/spec"
 )
 
 // The exit codes of cleat itself, which are Docker's.
@@ -134,21 +133,7 @@ func flatten(err error) []error {
 	return []error{err}
 }
 
-// sentence is the text of err without the names of the classes at its end: they
-// are for programs, and the text before them says it already.
-func sentence(err error) string {
-	if e, ok := errors.AsType[*engine.StartError](err); ok {
-		return e.Message
-	}
-	s := err.Error()
-	for _, class := range []error{spec.ErrExists, spec.ErrInvalid, spec.ErrConflict, spec.ErrUnsupport, spec.ErrUnavail, spec.ErrDenied} {
-		s = strings.TrimSuffix(s, ": "+class.Error())
-	}
-	if strings.HasPrefix(s, "no such ") || strings.Contains(strings.TrimSuffix(s, spec.ErrNotFound.Error()), " not found") {
-		s = strings.TrimSuffix(s, ": "+spec.ErrNotFound.Error())
-	}
-	return s
-}
+func sentence(err error) string { return engine.Sentence(err) }
 
 // hints collects the advice in err's tree.
 func hints(err error) []string {

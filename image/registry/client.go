@@ -27,6 +27,10 @@ type Options struct {
 	// $DOCKER_CONFIG, else ~/.docker.
 	ConfigDir string
 
+	// Credentials, if there are any, go before those of ConfigDir, to the server
+	// that they are for.
+	Credentials Credentials
+
 	// CertDir has a directory per host with *.crt to trust and *.cert and *.key to
 	// show, as Docker's. "" means /etc/docker/certs.d.
 	CertDir string

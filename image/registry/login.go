@@ -36,8 +36,31 @@ func (c *Client) loadConfig() (*configfile.ConfigFile, error) {
 	return cfg, nil
 }
 
-// credentials returns what config.json or a credential helper has for host.
+// Credentials prove to one registry who is asking.
+type Credentials struct {
+	Server         string // the registry that they are for; "" means docker.io
+	User, Password string
+	IdentityToken  string // instead of a password, from an earlier login
+	RegistryToken  string // a bearer token, instead of everything else
+}
+
+// IsZero reports whether there are none.
+func (c Credentials) IsZero() bool {
+	return c.User == "" && c.Password == "" && c.IdentityToken == "" && c.RegistryToken == ""
+}
+
+func (c Credentials) authenticator() authn.Authenticator {
+	return authn.FromConfig(authn.AuthConfig{
+		Username: c.User, Password: c.Password, IdentityToken: c.IdentityToken, RegistryToken: c.RegistryToken,
+	})
+}
+
+// credentials returns what the client was given for host, or else what
+// config.json or a credential helper has for it.
 func (c *Client) credentials(host string) (authn.Authenticator, error) {
+	if own := c.opt.Credentials; !own.IsZero() && credentialKey(own.Server) == credentialKey(host) {
+		return own.authenticator(), nil
+	}
 	cfg, err := c.loadConfig()
 	if err != nil {
 		return nil, err
@@ -61,14 +84,11 @@ func (c *Client) credentials(host string) (authn.Authenticator, error) {
 // names. A refusal wraps spec.ErrDenied, a server that does not answer
 // spec.ErrUnavail; nothing is stored then.
 func (c *Client) Login(ctx context.Context, server, user, password string) error {
+	if err := c.Check(ctx, Credentials{Server: server, User: user, Password: password}); err != nil {
+		return err
+	}
 	if server == "" {
 		server = DefaultServer
-	}
-	if user == "" || password == "" {
-		return fmt.Errorf("log in to %s: user name and password are needed: %w", server, spec.ErrInvalid)
-	}
-	if err := c.check(ctx, server, authn.FromConfig(authn.AuthConfig{Username: user, Password: password})); err != nil {
-		return err
 	}
 	cfg, err := c.loadConfig()
 	if err != nil {
@@ -80,6 +100,19 @@ func (c *Client) Login(ctx context.Context, server, user, password string) error
 		return fmt.Errorf("store credentials for %s: %w", server, err)
 	}
 	return nil
+}
+
+// Check asks the registry that creds are for whether they are right, and stores
+// nothing. Its errors are those of Login.
+func (c *Client) Check(ctx context.Context, creds Credentials) error {
+	server := creds.Server
+	if server == "" {
+		server = DefaultServer
+	}
+	if creds.IdentityToken == "" && (creds.User == "" || creds.Password == "") {
+		return fmt.Errorf("log in to %s: user name and password are needed: %w", server, spec.ErrInvalid)
+	}
+	return c.check(ctx, server, creds.authenticator())
 }
 
 // check makes the request that proves credentials.
