@@ -103,7 +103,6 @@ func (e *Engine) PruneVolumes(ctx context.Context, opt PruneVolumesOptions) (Pru
 	e.tellDestroyed(done)
 	p := Pruned{Kinds: []PrunedKind{{Name: "Volumes", Removed: done.Removed}}}
 	for _, name := range done.Removed {
-		e.tellVolume("destroy", name)
 		p.Bytes += sizes[name]
 	}
 	return p, err

@@ -152,13 +152,10 @@ func (e *Engine) RemoveVolume(ctx context.Context, name string, opt RemoveVolume
 		return err
 	}
 	done, err := e.state.RemoveUnusedVolumes(ctx, []string{name}, e.releaseVolume)
-	for _, gone := range done.Removed {
-		e.tellVolume("destroy", gone)
-	}
+	e.tellDestroyed(done)
 	if users := done.Users[name]; len(users) > 0 {
 		return conflict("remove %s: volume is in use - [%s]", name, strings.Join(users, ", "))
 	}
-	e.tellDestroyed(done)
 	if opt.Force && isNotFound(err) {
 		return nil
 	}

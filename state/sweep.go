@@ -59,6 +59,9 @@ func (s *Store) sweepNames(ctx context.Context, remove bool) ([]Leftover, error)
 		if !errors.Is(err, spec.ErrNotFound) {
 			continue
 		}
+		if _, err := os.Lstat(filepath.Join(s.names(), e.Name())); errors.Is(err, fs.ErrNotExist) {
+			continue // a removal under way, which gives up the name first
+		}
 		found = append(found, Leftover{filepath.Join(s.names(), e.Name()), "name of a container that is gone"})
 		if remove {
 			if err := s.dropDangling(ctx, e.Name()); err != nil {
