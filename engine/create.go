@@ -156,6 +156,9 @@ func fillFromImage(c *spec.Container, opt CreateOptions, img Image) error {
 		labels[k] = v
 	}
 	c.Labels = labels
+	if err := fillHealth(c, cfg); err != nil {
+		return err
+	}
 	for _, target := range sortedKeys(cfg.Volumes) {
 		if !hasTarget(c.Mounts, target) {
 			c.Mounts = append(c.Mounts, spec.Mount{Type: spec.MountVolume, Target: target})

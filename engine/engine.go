@@ -54,7 +54,8 @@ type Container struct {
 	Status Status
 	PID    int // of the payload as the host sees it; 0 unless running or paused
 	Run    state.Run
-	Ports  []spec.Port // of the run under way, one for each family; a HostPort of 0 is exposed and not published
+	Health *state.Health // what its health checks have found; nil if it has none, or was never started
+	Ports  []spec.Port   // of the run under way, one for each family; a HostPort of 0 is exposed and not published
 }
 
 // PullPolicy says when an image is fetched from its registry.

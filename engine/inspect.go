@@ -79,6 +79,7 @@ func inspectState(c Container) *ContainerState {
 		StartedAt: stamp(c.Run.StartedAt), FinishedAt: stamp(c.Run.FinishedAt),
 		Paused: c.Status == StatusPaused, Restarting: c.Status == StatusRestarting,
 	}
+	s.Health = inspectHealth(c.Health)
 	s.Running = c.Status == StatusRunning || s.Paused || s.Restarting
 	if s.Running && !s.Restarting {
 		s.ExitCode = 0 // that of the run before is history
@@ -105,6 +106,7 @@ func inspectConfig(c spec.Container) *ContainerConfig {
 			out.Volumes[m.Target] = struct{}{}
 		}
 	}
+	out.Healthcheck, out.HealthcheckOnFailureAction = inspectCheck(c.Healthcheck)
 	if c.StopTimeout != nil {
 		out.StopTimeout = new(int(*c.StopTimeout / time.Second))
 	}
@@ -283,9 +285,9 @@ func securityOptions(s spec.Security) []string {
 }
 
 // emptyNotNil makes a list that is printed as [] rather than null.
-func emptyNotNil(list []string) []string {
+func emptyNotNil[T any](list []T) []T {
 	if list == nil {
-		return []string{}
+		return []T{}
 	}
 	return list
 }

@@ -1,6 +1,11 @@
 package engine
 
-import "time"
+import (
+	"time"
+
+	"github.com/cleat-project/cleat/image"
+	"github.com/cleat-project/cleat/state"
+)
 
 // The types below are what `docker inspect` prints: names, encodings and zero
 // values are Docker's (Engine API, ContainerInspect), so that scripts written
@@ -46,8 +51,9 @@ type ContainerState struct {
 	Pid        int
 	ExitCode   int
 	Error      string
-	StartedAt  string // "0001-01-01T00:00:00Z" if it never started
-	FinishedAt string // the same if it never ended
+	StartedAt  string         // "0001-01-01T00:00:00Z" if it never started
+	FinishedAt string         // the same if it never ended
+	Health     *HealthInspect `json:",omitempty"` // nil without health checks
 }
 
 // GraphDriver says where a container's layers are.
@@ -81,7 +87,8 @@ type ContainerConfig struct {
 	StdinOnce    bool
 	Env          []string
 	Cmd          []string
-	Image        string // as the user gave it
+	Healthcheck  *image.Healthcheck `json:",omitempty"`
+	Image        string             // as the user gave it
 	Volumes      map[string]struct{}
 	ExposedPorts map[string]struct{} `json:",omitempty"`
 	WorkingDir   string
@@ -90,6 +97,15 @@ type ContainerConfig struct {
 	Labels       map[string]string
 	StopSignal   string `json:",omitempty"`
 	StopTimeout  *int   `json:",omitempty"` // seconds
+
+	HealthcheckOnFailureAction string `json:",omitempty"` // Podman's; "" for none
+}
+
+// HealthInspect is what the health checks of a container have found.
+type HealthInspect struct {
+	Status        state.HealthStatus
+	FailingStreak int
+	Log           []state.HealthResult
 }
 
 // HostConfig is what a container asks of its host.

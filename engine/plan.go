@@ -54,6 +54,7 @@ func (e *Engine) profileInput(c spec.Container, opt CreateOptions, img Image) (p
 		ContainersDir: filepath.Dir(e.state.Dir(c.ID)),
 		VolumesDir:    filepath.Join(e.opt.Root, "volumes"),
 		StdioSocket:   e.stdioSocket(),
+		HealthSocket:  filepath.Join(e.opt.RunRoot, "healthd.sock"),
 		InitBinary:    filepath.Join(e.opt.Libexec, initProgram),
 		JournalFields: journalFields(c, opt),
 	}

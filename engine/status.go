@@ -26,7 +26,11 @@ func (e *Engine) Get(ctx context.Context, ref string) (Container, error) {
 	if err != nil {
 		return Container{}, err
 	}
-	return e.view(c, units[c.UnitName()])
+	v, err := e.view(c, units[c.UnitName()])
+	if err != nil {
+		return Container{}, err
+	}
+	return v, e.addHealth(&v)
 }
 
 // List returns all containers, the youngest first. One that is removed
@@ -89,7 +93,7 @@ func (e *Engine) viewOf(id string, units map[string]supervisor.UnitStatus) (*Con
 	if err != nil {
 		return nil, err
 	}
-	return &v, nil
+	return &v, e.addHealth(&v)
 }
 
 // units asks systemd for the units that match pattern. Where no systemd runs,

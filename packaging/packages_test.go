@@ -150,7 +150,7 @@ func TestManual(t *testing.T) {
 		}
 	}
 	// A page that systemd's units or other pages refer to has to be there.
-	for _, page := range []string{"man5/cleat.yaml.5", "man8/cleat-init.8", "man8/cleat-netd.8", "man8/cleat-stdiod.8"} {
+	for _, page := range []string{"man5/cleat.yaml.5", "man8/cleat-healthd.8", "man8/cleat-init.8", "man8/cleat-netd.8", "man8/cleat-stdiod.8"} {
 		if text := unzip(t, all, "/usr/share/man/"+page+".gz"); strings.Contains(text, "@") {
 			t.Errorf("man page %s has a placeholder", page)
 		}
@@ -228,6 +228,8 @@ func TestContent(t *testing.T) {
 		"/etc/apparmor.d/cleat-default":                  "profile cleat-default",
 		"/etc/cleat/cleat.yaml":                          "default_network",
 		"/usr/lib/systemd/system/cleat-stdiod.socket":    "/run/cleat/stdiod.sock",
+		"/usr/lib/systemd/system/cleat-healthd.socket":   "/run/cleat/healthd.sock",
+		"/usr/lib/systemd/system/cleat-healthd.service":  "/usr/libexec/cleat/cleat-healthd -root /var/lib/cleat -runroot /run/cleat",
 		"/usr/lib/systemd/system/cleat-netd.socket":      "/run/cleat/netd.sock",
 		"/usr/lib/systemd/system/cleat-netd.service":     "/usr/libexec/cleat/cleat-netd -root /var/lib/cleat -runroot /run/cleat",
 		"/usr/lib/systemd/system/cleat-stdiod.service":   "/usr/libexec/cleat/cleat-stdiod",

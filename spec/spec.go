@@ -68,6 +68,8 @@ type Container struct {
 	StopTimeout *time.Duration `json:",omitempty"` // from StopSignal to SIGKILL; nil means 10 s, negative for ever
 	AutoRemove  bool           `json:",omitempty"` // delete the container when its run ends
 	Log         LogConfig
+
+	Healthcheck *Healthcheck `json:",omitempty"` // nil means no checks
 }
 
 // Image says which image a container runs.

@@ -51,7 +51,7 @@ func Open(root, runRoot string) (*Store, error) {
 }
 
 func (s *Store) makeRunRoot() error {
-	return makeDirs(s.runRoot, s.locks(), s.ExitDir(), s.liveDir())
+	return makeDirs(s.runRoot, s.locks(), s.ExitDir(), s.liveDir(), s.healthDir())
 }
 
 // makeDirs makes the directories for root alone: unpacked layers and volumes

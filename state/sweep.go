@@ -38,7 +38,7 @@ func (s *Store) Sweep(ctx context.Context, remove bool) ([]Leftover, error) {
 	if !remove {
 		return found, nil
 	}
-	return found, errors.Join(s.sweepLocks(), s.SweepExits(time.Now()))
+	return found, errors.Join(s.sweepLocks(), s.SweepExits(time.Now()), s.sweepHealth())
 }
 
 func (s *Store) sweepNames(ctx context.Context, remove bool) ([]Leftover, error) {
@@ -248,7 +248,7 @@ func (s *Store) hasLostOwner(v Volume) (bool, error) {
 
 // sweepTemp finds the temporary files of killed writers.
 func (s *Store) sweepTemp(remove bool) ([]Leftover, error) {
-	dirs := []string{s.ExitDir(), filepath.Dir(s.livePath("")), s.networks()}
+	dirs := []string{s.ExitDir(), filepath.Dir(s.livePath("")), s.healthDir(), s.networks()}
 	for _, parent := range []string{s.containers(), s.volumes()} {
 		entries, err := os.ReadDir(parent)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -36,6 +36,8 @@ func TestScripts(t *testing.T) {
 			"registry":    serveRegistry,
 			"sign":        signImage,
 			"told":        told,
+			"health":      health,
+			"logfull":     logFull,
 		},
 	})
 }

@@ -19,6 +19,7 @@ const (
 	DefaultTarget = "multi-user.target"
 	StdioSocket   = "cleat-stdiod.socket"
 	NamesSocket   = "cleat-netd.socket"
+	HealthSocket  = "cleat-healthd.socket"
 )
 
 // minSystemd is the first version with all properties used here, AllowedCPUs=
@@ -63,7 +64,7 @@ const maxName = 200
 // would make it a template's instance, "/" leave the directory. cleat's own
 // services are named like containers.
 func checkName(name string) error {
-	if slices.Contains([]string{"stdiod", "netd", "apid"}, name) {
+	if slices.Contains([]string{"stdiod", "netd", "healthd", "apid"}, name) {
 		return fmt.Errorf("container name %q is that of a service of cleat: %w", name, spec.ErrInvalid)
 	}
 	outside := func(r rune) bool {
@@ -175,6 +176,9 @@ func ordering(c spec.Container, in ServiceInput) ([]Property, error) {
 	daemons := []string{StdioSocket}
 	if in.Names {
 		daemons = append(daemons, NamesSocket)
+	}
+	if c.Healthcheck.Argv() != nil {
+		daemons = append(daemons, HealthSocket)
 	}
 	props := []Property{
 		{"RequiresMountsFor", slices.Compact(paths)},

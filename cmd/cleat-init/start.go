@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/cleat-project/cleat/health/enlist"
 	"github.com/cleat-project/cleat/journal/stdio"
 	"github.com/cleat-project/cleat/sandbox"
 	"github.com/cleat-project/cleat/sandbox/plan"
@@ -125,7 +126,9 @@ func launch(ctx context.Context, store *state.Store, p plan.Plan, run state.Run)
 		},
 		Started: func() error {
 			tell(store, a, "start", time.Now())
-			return starting.Confirm()
+			err := starting.Confirm()
+			enlistFor(a)
+			return err
 		},
 		Failed: func(err error) { fail(store, a.ID, run, err) },
 		Warn:   func(sentence string) { fmt.Fprintf(os.Stderr, "cleat-init: warning: %s\n", sentence) },
@@ -134,6 +137,17 @@ func launch(ctx context.Context, store *state.Store, p plan.Plan, run state.Run)
 		opt.Connect, opt.Env = func(pid int) error { return network.plug(ctx, pid) }, network.env
 	}
 	return sandbox.Launch(p, opt)
+}
+
+// enlistFor tells the daemon that runs health checks of a run that has begun. The
+// container goes on without one.
+func enlistFor(a plan.Annex) {
+	if a.Enlist == "" {
+		return
+	}
+	if err := enlist.Send(a.Enlist, a.ID); err != nil {
+		fmt.Fprintf(os.Stderr, "cleat-init: warning: no health checks: cleat-healthd cannot be reached: %v\n", err)
+	}
 }
 
 // register hands the payload's stdio to the broker.

@@ -36,6 +36,7 @@ func (f *createFlags) options(fs *pflag.FlagSet, c *cli, args []string) (engine.
 		func() (err error) { ct.Security, err = f.security(); return },
 		func() (err error) { ct.Limits, err = f.limits(fs); return },
 		func() error { return f.log(&opt) },
+		func() (err error) { ct.Healthcheck, err = f.health(); return },
 		func() (err error) { opt.Networks, err = f.requests(); return },
 	}
 	for _, step := range steps {

@@ -23,6 +23,7 @@ type createFlags struct {
 	securityFlags
 	limitFlags
 	logFlags
+	healthFlags
 
 	restart     string
 	stopSignal  string
@@ -108,6 +109,7 @@ func newCreateFlags(fs *pflag.FlagSet, c *cli) *createFlags {
 	f.networkFlags.define(fs)
 	f.securityFlags.define(fs)
 	f.limitFlags.define(fs)
+	f.healthFlags.define(fs)
 	fs.StringVar(&f.driver, "log-driver", "", `Logging driver for the container ("journald", "none")`)
 	f.logOptions = opts.NewList("", opts.Pair)
 	fs.Var(f.logOptions, "log-opt", "Log driver options (tag, labels, env)")

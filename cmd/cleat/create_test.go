@@ -67,6 +67,18 @@ func TestCreateOptions(t *testing.T) {
 			o.Pull, o.Platform = engine.PullAlways, "linux/arm64"
 			c.Name, c.Labels = "web", map[string]string{"a": "1", "b": ""}
 		}},
+		"health": {"--health-cmd curl --health-interval 1s --health-timeout 2s --health-retries 4 --health-start-period 1m --health-start-interval 5ms --health-on-failure kill img", func(_ *engine.CreateOptions, c *spec.Container) {
+			c.Healthcheck = &spec.Healthcheck{
+				Test: []string{"CMD-SHELL", "curl"}, Interval: time.Second, Timeout: 2 * time.Second, Retries: 4,
+				StartPeriod: time.Minute, StartInterval: 5 * time.Millisecond, OnFailure: spec.HealthKill,
+			}
+		}},
+		"health of the image, but often": {"--health-interval 1s --health-on-failure none img", func(_ *engine.CreateOptions, c *spec.Container) {
+			c.Healthcheck = &spec.Healthcheck{Interval: time.Second}
+		}},
+		"no health": {"--no-healthcheck img", func(_ *engine.CreateOptions, c *spec.Container) {
+			c.Healthcheck = &spec.Healthcheck{Test: []string{"NONE"}}
+		}},
 		"process": {"-ti -e B=flag -e NEW= -e SET -e NOT --env-file " + envFile + " -w /w -u 1:2 --group-add g --group-add 5 --entrypoint e img a b", func(_ *engine.CreateOptions, c *spec.Container) {
 			c.Process = spec.Process{
 				Entrypoint: []string{"e"}, Cmd: []string{"a", "b"}, Env: []string{"A=file", "B=flag", "SET=value of SET", "NEW="},
@@ -170,6 +182,9 @@ func TestCreateRefusesWhatMakesNoSense(t *testing.T) {
 		"--network name=a,ip6=fd00::1 --ip6 fd00::2 img":     "conflicting options: cannot specify both --ip6 and per-network IPv6 address",
 		"--network name=a,mac-address=x --mac-address y img": "conflicting options: cannot specify both --mac-address and per-network MAC address",
 		"--restart always --rm img":                          "conflicting options: cannot specify both --restart and --rm",
+		"--health-retries -1 img":                            "--health-retries cannot be negative",
+		"--no-healthcheck --health-timeout 1s img":           "--no-healthcheck conflicts with --health-* options",
+		"--health-on-failure no img":                         `--health-on-failure "no": must be one of none, restart, stop or kill`,
 		"--restart foo img":                                  "invalid restart policy: unknown policy 'foo'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'",
 		"--restart always:3 img":                             "invalid restart policy: maximum retry count can only be used with 'on-failure'",
 		"--pull foo img":                                     `invalid pull option: 'foo': must be one of "always", "missing" or "never"`,

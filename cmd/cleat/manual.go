@@ -164,7 +164,7 @@ func pageReferences(b *strings.Builder, cmd *cobra.Command) {
 		b.WriteString(".SH FILES\n.TP\n\\fI/etc/cleat/cleat.yaml\\fR\nThe configuration, see \\fBcleat.yaml\\fR(5).\n" +
 			".TP\n\\fI/var/lib/cleat\\fR\nImages, containers and volumes.\n" +
 			".TP\n\\fI/run/cleat\\fR\nSockets and locks.\n")
-		refs = append(refs, "cleat.yaml(5)", "cleat-init(8)", "cleat-stdiod(8)", "systemctl(1)", "journalctl(1)")
+		refs = append(refs, "cleat.yaml(5)", "cleat-healthd(8)", "cleat-init(8)", "cleat-stdiod(8)", "systemctl(1)", "journalctl(1)")
 	}
 	for _, sub := range listed(cmd) {
 		refs = append(refs, pageName(sub)+"(1)")

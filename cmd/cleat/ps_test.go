@@ -183,14 +183,23 @@ func TestStatusText(t *testing.T) {
 		c.Run.ExitCode, c.Run.StartedAt, c.Run.FinishedAt = code, started, finished
 		return c
 	}
+	health := func(status engine.Status, health engine.HealthStatus) engine.Container {
+		c := ct(status, 0, ago(5*time.Minute), time.Time{})
+		c.Health = &engine.Health{Status: health}
+		return c
+	}
 	for want, c := range map[string]engine.Container{
-		"Created":                      ct(engine.StatusCreated, 0, time.Time{}, time.Time{}),
-		"Up 5 minutes":                 ct(engine.StatusRunning, 3, ago(5*time.Minute), ago(time.Hour)),
-		"Up 2 weeks (Paused)":          ct(engine.StatusPaused, 0, ago(15*24*time.Hour), time.Time{}),
-		"Restarting (1) 2 seconds ago": ct(engine.StatusRestarting, 1, ago(time.Minute), ago(2*time.Second)),
-		"Exited (137) 3 seconds ago":   ct(engine.StatusExited, 137, ago(time.Minute), ago(3*time.Second)),
-		"Exited (127)":                 ct(engine.StatusExited, 127, time.Time{}, time.Time{}),
-		"Dead":                         ct(engine.StatusDead, 0, ago(time.Hour), ago(time.Minute)),
+		"Up 5 minutes (health: starting)": health(engine.StatusRunning, "starting"),
+		"Up 5 minutes (healthy)":          health(engine.StatusRunning, "healthy"),
+		"Up 5 minutes (unhealthy)":        health(engine.StatusRunning, "unhealthy"),
+		"Up 5 minutes (Paused)":           health(engine.StatusPaused, "healthy"),
+		"Created":                         ct(engine.StatusCreated, 0, time.Time{}, time.Time{}),
+		"Up 5 minutes":                    ct(engine.StatusRunning, 3, ago(5*time.Minute), ago(time.Hour)),
+		"Up 2 weeks (Paused)":             ct(engine.StatusPaused, 0, ago(15*24*time.Hour), time.Time{}),
+		"Restarting (1) 2 seconds ago":    ct(engine.StatusRestarting, 1, ago(time.Minute), ago(2*time.Second)),
+		"Exited (137) 3 seconds ago":      ct(engine.StatusExited, 137, ago(time.Minute), ago(3*time.Second)),
+		"Exited (127)":                    ct(engine.StatusExited, 127, time.Time{}, time.Time{}),
+		"Dead":                            ct(engine.StatusDead, 0, ago(time.Hour), ago(time.Minute)),
 	} {
 		if got := listing.StatusText(c, now); got != want {
 			t.Errorf("%q, want %q", got, want)

@@ -15,7 +15,6 @@ func (e refusedError) Error() string { return fmt.Sprintf("--%s %s", e.flag, e.r
 
 // The reasons why a flag is refused.
 const (
-	needsHealth   = "needs health checks, which this version does not have yet"
 	needsBuild    = "is not supported by this version yet"
 	windowsOnly   = "is for Windows containers only"
 	noTrust       = "can only be true: there is no content trust"
@@ -33,13 +32,6 @@ type refusedFlag struct {
 
 // refusedCreate are the flags of docker run and create that are refused.
 var refusedCreate = []refusedFlag{
-	{name: "health-cmd", reason: needsHealth},
-	{name: "health-interval", reason: needsHealth},
-	{name: "health-retries", reason: needsHealth},
-	{name: "health-start-interval", reason: needsHealth},
-	{name: "health-start-period", reason: needsHealth},
-	{name: "health-timeout", reason: needsHealth},
-	{name: "no-healthcheck", reason: needsHealth, isBool: true},
 	{name: "annotation", reason: needsBuild},
 	{name: "blkio-weight-device", reason: needsBuild},
 	{name: "cgroup-parent", reason: belongsToUnit},

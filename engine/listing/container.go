@@ -185,7 +185,12 @@ func onNetwork(n spec.Network, want string) bool {
 }
 
 // healthOf is the state of a container's health check in the words of --filter.
-func healthOf(engine.Container) string { return "none" }
+func healthOf(ct engine.Container) string {
+	if ct.Health == nil {
+		return "none"
+	}
+	return string(ct.Health.Status)
+}
 
 // portFilter is a value of --filter publish or expose: PORT[-PORT][/PROTOCOL].
 type portFilter struct {

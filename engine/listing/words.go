@@ -47,12 +47,23 @@ func ShortImage(img spec.Image) string {
 	return name
 }
 
+// healthText is the state of health in the words of ps.
+func healthText(h *engine.Health) string {
+	switch {
+	case h == nil:
+		return ""
+	case h.Status == "starting":
+		return " (health: starting)"
+	}
+	return " (" + string(h.Status) + ")"
+}
+
 // StatusText is the state of a container in the words of ps.
 func StatusText(ct engine.Container, now time.Time) string {
 	up := func() string { return "Up " + units.HumanDuration(now.Sub(ct.Run.StartedAt)) }
 	switch ct.Status {
 	case engine.StatusRunning:
-		return up()
+		return up() + healthText(ct.Health)
 	case engine.StatusPaused:
 		return up() + " (Paused)"
 	case engine.StatusRestarting:

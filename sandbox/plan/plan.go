@@ -67,6 +67,10 @@ type Annex struct {
 	Restart    spec.RestartPolicy
 	AutoRemove bool `json:",omitempty"`
 
+	// Enlist is the socket of the daemon that watches over the container, see
+	// package health/enlist; "" if it has no need of that.
+	Enlist string `json:",omitempty"`
+
 	StopSignal  int           // number
 	StopTimeout time.Duration // negative: for ever
 }

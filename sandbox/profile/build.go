@@ -201,6 +201,9 @@ func annexOf(c spec.Container, in Input) (plan.Annex, error) {
 		StopSignal:  stop,
 		StopTimeout: stopTimeout(c),
 	}
+	if c.Healthcheck.Argv() != nil {
+		a.Enlist = in.HealthSocket
+	}
 	if c.Init && isPrivate(c.PIDMode) {
 		a.Init = in.InitBinary
 	}

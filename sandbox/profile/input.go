@@ -20,6 +20,7 @@ type Input struct {
 	ContainersDir string   // the container's own directory is ContainersDir/<id>
 	VolumesDir    string   // a volume's content is VolumesDir/<name>/_data
 	StdioSocket   string   // of the broker
+	HealthSocket  string   // of the daemon that runs health checks
 	InitBinary    string   // bound at /sbin/docker-init for containers with Init
 
 	// Devices are the nodes behind each spec.Device.Host, see DeviceNodes, by
