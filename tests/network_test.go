@@ -253,3 +253,57 @@ func TestPortsAreReserved(t *testing.T) {
 	s.must(t, "rm", "-f", "holder")
 	s.empty(t)
 }
+
+// TestLinks shows what --link tells a container on the default network, as Docker
+// does: a line of /etc/hosts and variables.
+func TestLinks(t *testing.T) {
+	s := newNetSite(t)
+	s.serve(t, "database", "-e", "DB_USER=me", "--expose", "90/udp")
+	ip := s.address(t, "database", "bridge", false)
+	run := []string{"run", "--rm", "--name", "app", "--link", "database:my-db", "-e", "MY_DB_PORT=own"}
+	out := s.must(t, append(run, "busybox", "sh", "-c", "cat /etc/hosts; env")...)
+	id := s.inspect(t, "database", "{{.Id}}")[:12]
+	for _, want := range []string{
+		ip + "\tmy-db " + id + " database\n", "MY_DB_NAME=/app/my-db\n", "MY_DB_PORT=own\n", "MY_DB_PORT_80_TCP=tcp://" + ip + ":80\n",
+		"MY_DB_PORT_80_TCP_ADDR=" + ip + "\n", "MY_DB_PORT_80_TCP_PORT=80\n", "MY_DB_PORT_90_UDP_PROTO=udp\n", "MY_DB_ENV_DB_USER=me\n",
+	} {
+		if !strings.Contains(out+"\n", want) {
+			t.Errorf("no %q in\n%s", want, out)
+		}
+	}
+	if strings.Contains(out, "MY_DB_PORT=tcp") {
+		t.Errorf("a variable of the user's is set twice:\n%s", out)
+	}
+	if got := s.must(t, append(run, "peer", "ask", "tcp", "my-db:80")...); !strings.HasPrefix(got, "database ") {
+		t.Errorf("answer %q", got)
+	}
+	s.must(t, "stop", "-t", "0", "database")
+	r := s.try(append(run, "busybox", "true")...)
+	if r.code != 125 || !strings.Contains(r.stderr, `cannot link to container "database" as "my-db": it is not running`) {
+		t.Errorf("run: %v", r)
+	}
+	plain(t, r.stderr)
+	s.must(t, "rm", "-f", "database")
+	s.empty(t)
+}
+
+// TestNameServerInAContainer publishes port 53, which cleat's own name server does
+// not take, next to names that it looks up.
+func TestNameServerInAContainer(t *testing.T) {
+	s := newNetSite(t)
+	s.must(t, "network", "create", "named")
+	for _, name := range []string{"first", "second"} {
+		t.Cleanup(func() { s.try("rm", "-f", name) })
+	}
+	s.must(t, "run", "-d", "--name", "first", "--hostname", "first", "--network", "named", "-p", "53:53/udp", "-p", "53:53", "peer", "serve", "udp::53", "tcp::53")
+	s.listening(t, "first")
+	s.serve(t, "second", "--network", "named")
+	for _, network := range []string{"udp", "tcp"} {
+		from(t, s.lan).hears(t, network, hostLAN4+":53", "first "+peerLAN4)
+		s.in("second").hears(t, network, "first:53", "first "+s.address(t, "second", "named", false))
+	}
+	s.in("first").hears(t, "tcp", "second:80", "second "+s.address(t, "first", "named", false))
+	s.must(t, "rm", "-f", "first", "second")
+	s.must(t, "network", "rm", "named")
+	s.empty(t)
+}

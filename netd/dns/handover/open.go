@@ -6,13 +6,16 @@ import (
 	"runtime"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cleat-project/cleat/netd/nft"
 )
 
-// Addr is where a container's sockets listen: the address that containers know
-// as their name server.
+// Addr is the address that containers know as their name server.
 var Addr = [4]byte{127, 0, 0, 11}
 
-// Port is that of DNS.
+// Port is that of DNS, where containers ask. The sockets are bound to others, to
+// which packets are led, so that a container can be a name server itself: whoever
+// binds port 53 of all addresses would collide with one that is bound already.
 const Port = 53
 
 // backlog is how many connections may wait to be accepted.
@@ -29,7 +32,7 @@ func (s Sockets) Close() error {
 }
 
 // Open binds both sockets in network namespace ns, a descriptor that stays the
-// caller's, and brings lo up there. It works on a thread of its own, which ends if
+// caller's, leads to them what is sent to Addr and Port, and brings lo up. It works on a thread of its own, which ends if
 // it cannot come back.
 func Open(ns int) (Sockets, error) {
 	type result struct {
@@ -74,10 +77,38 @@ func open() (s Sockets, err error) {
 	if s.TCP, err = bind(unix.SOCK_STREAM); err != nil {
 		return s, errors.Join(err, unix.Close(s.UDP))
 	}
-	if err := unix.Listen(s.TCP, backlog); err != nil {
+	if err := s.answer(); err != nil {
 		return s, errors.Join(fmt.Errorf("listen for name lookups: %w", err), s.Close())
 	}
 	return s, nil
+}
+
+// answer makes the sockets those that answer at Addr and Port.
+func (s Sockets) answer() error {
+	if err := unix.Listen(s.TCP, backlog); err != nil {
+		return err
+	}
+	udp, err := portOf(s.UDP)
+	if err != nil {
+		return err
+	}
+	tcp, err := portOf(s.TCP)
+	if err != nil {
+		return err
+	}
+	return nft.Lead(Addr, Port, nft.Ports{UDP: udp, TCP: tcp})
+}
+
+func portOf(fd int) (uint16, error) {
+	sa, err := unix.Getsockname(fd)
+	if err != nil {
+		return 0, fmt.Errorf("read port of socket: %w", err)
+	}
+	in4, ok := sa.(*unix.SockaddrInet4)
+	if !ok {
+		return 0, fmt.Errorf("read port of socket: %w", unix.EAFNOSUPPORT)
+	}
+	return uint16(in4.Port), nil
 }
 
 func bind(kind int) (fd int, err error) {
@@ -85,9 +116,9 @@ func bind(kind int) (fd int, err error) {
 	if err != nil {
 		return -1, fmt.Errorf("make socket for name lookups: %w", err)
 	}
-	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: Addr, Port: Port}); err != nil {
+	if err := unix.Bind(fd, &unix.SockaddrInet4{Addr: Addr}); err != nil { // any port
 		_ = unix.Close(fd)
-		return -1, fmt.Errorf("bind %d.%d.%d.%d:%d for name lookups: %w", Addr[0], Addr[1], Addr[2], Addr[3], Port, err)
+		return -1, fmt.Errorf("bind %d.%d.%d.%d for name lookups: %w", Addr[0], Addr[1], Addr[2], Addr[3], err)
 	}
 	return fd, nil
 }
