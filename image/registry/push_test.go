@@ -314,10 +314,10 @@ func TestCVE202015157UploadsCarryNoCredentialsElsewhere(t *testing.T) {
 				if (err == nil) == (how == "challenge") {
 					t.Errorf("push: %v", err)
 				}
-				if len(*auths) == 0 {
+				if len(auths()) == 0 {
 					t.Error("the other host was not asked: nothing is tested")
 				}
-				for _, a := range *auths {
+				for _, a := range auths() {
 					if a != "" {
 						t.Errorf("the other host was sent %q", a)
 					}

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/cleat-project/cleat/image"
@@ -212,16 +214,23 @@ func TestForgedContentIsRefused(t *testing.T) {
 	})
 }
 
-// stranger is another host: it notes what it is sent.
-func stranger(t *testing.T, handler http.HandlerFunc) (base string, auths *[]string) {
+// stranger is another host: auths returns what it has been sent so far.
+func stranger(t *testing.T, handler http.HandlerFunc) (base string, auths func() []string) {
 	t.Helper()
-	auths = new([]string)
+	var mu sync.Mutex
+	var sent []string
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		*auths = append(*auths, r.Header.Get("Authorization"))
+		mu.Lock()
+		sent = append(sent, r.Header.Get("Authorization"))
+		mu.Unlock()
 		handler(w, r)
 	}))
 	t.Cleanup(s.Close)
-	return strings.Replace(s.URL, "127.0.0.1", "localhost", 1), auths
+	return strings.Replace(s.URL, "127.0.0.1", "localhost", 1), func() []string {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.Clone(sent)
+	}
 }
 
 // CVE-2020-15157: credentials stay with the registry that they are for.
@@ -243,8 +252,8 @@ func TestCVE202015157CredentialsStayHome(t *testing.T) {
 			if _, err := s.pull(t.Context(), c, h.ref(t, "app")); err != nil {
 				t.Fatal(err)
 			}
-			if len(*auths) != 1 || (*auths)[0] != "" {
-				t.Errorf("the other host was sent %q", *auths)
+			if len(auths()) != 1 || auths()[0] != "" {
+				t.Errorf("the other host was sent %q", auths())
 			}
 			s.checkWhole(t)
 		})
@@ -266,9 +275,9 @@ func TestCVE202015157CredentialsStayHome(t *testing.T) {
 			if _, err := s.pull(t.Context(), c, h.ref(t, "app")); err == nil {
 				t.Error("pull succeeded")
 			}
-			for _, a := range *auths {
+			for _, a := range auths() {
 				if strings.HasPrefix(a, "Basic") || strings.Contains(a, "good-token") {
-					t.Errorf("the other host was sent %q", *auths)
+					t.Errorf("the other host was sent %q", auths())
 				}
 			}
 			s.checkNothingVisible(t)
@@ -290,8 +299,8 @@ func TestCVE202015157CredentialsStayHome(t *testing.T) {
 			serveManifest(h, "", edit(t, made.Manifest, func(m map[string]any) { change(firstLayer(m)) }))
 			s := newTarget(t)
 			_, err := s.pull(t.Context(), c, h.ref(t, "app"))
-			if !errors.Is(err, spec.ErrUnsupport) || !strings.Contains(err.Error(), "foreign layer") || len(*auths) > 0 {
-				t.Errorf("pull: %v, requests to the other host: %q", err, *auths)
+			if !errors.Is(err, spec.ErrUnsupport) || !strings.Contains(err.Error(), "foreign layer") || len(auths()) > 0 {
+				t.Errorf("pull: %v, requests to the other host: %q", err, auths())
 			}
 		}
 	})
