@@ -260,7 +260,7 @@ func TestCVE202015157CredentialsStayHome(t *testing.T) {
 		t.Run("a challenge of another host gets none, "+scheme, func(t *testing.T) {
 			h, c := setup(t, scheme)
 			var base string
-			var auths *[]string
+			var auths func() []string
 			base, auths = stranger(t, func(w http.ResponseWriter, r *http.Request) {
 				if strings.Contains(r.URL.Path, "token") {
 					_, _ = w.Write([]byte(`{"token":"any"}`))
