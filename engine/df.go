@@ -4,6 +4,7 @@ import (
 	"context"
 	"runtime"
 	"slices"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -41,10 +42,14 @@ type VolumeDisk struct {
 
 // BuildCacheDisk is what a step of a build takes that is kept for the next one.
 type BuildCacheDisk struct {
-	ID     string
-	Bytes  int64
-	InUse  bool
-	Shared bool
+	ID      string
+	Type    string // in BuildKit's words: "regular" for a step, "exec.cachemount"
+	What    string // the instruction, or the id of the mount
+	Created time.Time
+	Used    time.Time // last
+	Bytes   int64
+	InUse   bool
+	Shared  bool // an image has the same layer
 }
 
 // DiskUsage measures all objects. It reads all directories of containers' own
@@ -63,7 +68,10 @@ func (e *Engine) DiskUsage(ctx context.Context) (*DiskUsage, error) {
 	for i, c := range containers {
 		u.Containers = append(u.Containers, ContainerDisk{c, sizes[i]})
 	}
-	u.Volumes, err = e.volumeDisk(ctx, containers)
+	if u.Volumes, err = e.volumeDisk(ctx, containers); err != nil {
+		return nil, err
+	}
+	u.BuildCache, err = e.buildCache(ctx, images)
 	return u, err
 }
 

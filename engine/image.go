@@ -200,7 +200,8 @@ func (e *Engine) imagesInUse(ctx context.Context) ([]image.Use, error) {
 		}
 		uses = append(uses, use)
 	}
-	return uses, nil
+	builds, err := e.buildUse()
+	return append(uses, builds), err
 }
 
 // stored lists the containers without asking for their state.

@@ -134,6 +134,12 @@ func (e *Engine) PruneSystem(ctx context.Context, opt PruneSystemOptions) (Prune
 		func(ctx context.Context, opt PruneSystemOptions) (Pruned, error) {
 			return e.PruneImages(ctx, PruneImagesOptions{All: opt.AllImages, Filter: opt.Filter})
 		},
+		func(ctx context.Context, opt PruneSystemOptions) (Pruned, error) {
+			if len(opt.Filter.Labels)+len(opt.Filter.NotLabels) > 0 {
+				return Pruned{}, nil // steps have no labels
+			}
+			return e.PruneBuilds(ctx, PruneBuildsOptions{All: opt.AllImages, Before: opt.Filter.Until})
+		},
 	}
 	var done Pruned
 	var errs []error

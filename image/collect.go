@@ -122,6 +122,9 @@ func (s *Store) live(ctx context.Context) (*liveSet, error) {
 		for _, d := range u.Layers {
 			live.layers[d.Hex()] = true
 		}
+		for _, d := range u.Blobs {
+			live.blobs[d.Hex()] = true
+		}
 	}
 	return live, nil
 }

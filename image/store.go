@@ -36,6 +36,7 @@ type Use struct {
 	Container string   // id, for messages
 	Image     Digest   // id of its image, "" if it was made from none
 	Layers    []Digest // diff ids that it stands on; they outlive their image
+	Blobs     []Digest // that it needs beside them; those of containers go with their image
 	Running   bool     // then its image cannot be removed even by force
 }
 

@@ -13,6 +13,9 @@ type ServiceInput struct {
 
 	WantedBy string // the target that boot units are enabled in; "" means multi-user.target
 
+	// BindsTo is a unit that the service ends with; "" means none.
+	BindsTo string
+
 	// Socket says that the service has a socket unit, see Socket.
 	Socket bool
 	// Mounts are the mount units of volumes, which are up while the container is.

@@ -185,6 +185,10 @@ func ordering(c spec.Container, in ServiceInput) ([]Property, error) {
 		{"Wants", daemons},
 	}
 	required := slices.Clone(in.Mounts)
+	if in.BindsTo != "" {
+		props = append(props, Property{"BindsTo", []string{in.BindsTo}})
+		daemons = append(slices.Clone(daemons), in.BindsTo) // which it starts after
+	}
 	if in.Socket {
 		required = append(required, SocketName(c.UnitName()))
 	}

@@ -24,7 +24,7 @@ type Unit struct {
 
 // Property is one setting of a unit in the shape that org.freedesktop.systemd1
 // takes for transient units. Value is one of string, bool, int32, uint32,
-// uint64, []string, []byte (a set of CPUs), []Exec, []DeviceAllow, []IOLimit,
+// uint64, []string, []uint32, []byte (a set of CPUs), []Exec, []DeviceAllow, []IOLimit,
 // []Listen and ExitStatusSet, whose D-Bus signatures follow from their fields.
 type Property struct {
 	Name  string

@@ -54,6 +54,15 @@ func Import(ctx context.Context, store *image.Store, r io.Reader, opt ImportOpti
 
 // add writes the manifest of an image and commits it.
 func add(ctx context.Context, in *image.Ingest, config []byte, layers []image.Descriptor, ref image.Reference) (image.Image, error) {
+	var names []image.Reference
+	if !ref.IsZero() {
+		names = append(names, ref)
+	}
+	return addNamed(ctx, in, config, layers, names)
+}
+
+// addNamed is add with any number of names.
+func addNamed(ctx context.Context, in *image.Ingest, config []byte, layers []image.Descriptor, names []image.Reference) (image.Image, error) {
 	id, err := in.PutBlob(config)
 	if err != nil {
 		return image.Image{}, err
@@ -68,10 +77,6 @@ func add(ctx context.Context, in *image.Ingest, config []byte, layers []image.De
 	d, err := in.PutBlob(manifest)
 	if err != nil {
 		return image.Image{}, err
-	}
-	var names []image.Reference
-	if !ref.IsZero() {
-		names = append(names, ref)
 	}
 	return in.Commit(ctx, image.Addition{
 		Manifest: image.Descriptor{MediaType: image.MediaTypeOCIManifest, Digest: d, Size: int64(len(manifest))},

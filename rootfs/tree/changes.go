@@ -11,6 +11,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/cleat-project/cleat/rootfs"
 	"github.com/cleat-project/cleat/rootfs/internal/sys"
@@ -55,6 +56,10 @@ type DiffOptions struct {
 	// where the image lacks them. They are no changes while nothing is in them.
 	Ignore []string
 
+	// Latest is the youngest time that a packed change may have; what is younger
+	// gets it. The zero time leaves all as they are.
+	Latest time.Time
+
 	Warn func(sentence string) // about what had to be left out; nil ignores it
 }
 
@@ -75,6 +80,7 @@ func Changes(ctx context.Context, opt DiffOptions) ([]Change, error) {
 // specification's "Image Layer Filesystem Changeset".
 func PackChanges(ctx context.Context, w io.Writer, opt DiffOptions) error {
 	p := newPacker(w, opt.Warn)
+	p.latest = opt.Latest
 	err := newDiffer(opt, func(c Change, dir int, base string) error { return p.change(ctx, c, dir, base) }).run(ctx)
 	if err != nil {
 		return err

@@ -60,6 +60,7 @@ type packer struct {
 	warn   func(string)
 	closed map[uint64]bool
 	links  map[inode]string // names of files that have several
+	latest time.Time        // see DiffOptions
 	buf    []byte
 }
 
@@ -159,6 +160,9 @@ func (p *packer) entry(ctx context.Context, fd int, st *unix.Statx_t, name strin
 	hdr, err := header(fd, st, name)
 	if hdr == nil || err != nil {
 		return err
+	}
+	if !p.latest.IsZero() && hdr.ModTime.After(p.latest) {
+		hdr.ModTime = p.latest
 	}
 	id := inode{st.Dev_major, st.Dev_minor, st.Ino}
 	if st.Nlink > 1 && hdr.Typeflag != tar.TypeDir {
@@ -332,4 +336,25 @@ func sized(read func([]byte) (int, error)) ([]byte, error) {
 	large := make([]byte, 64<<10) // the kernel's limit
 	n, err = read(large)
 	return large[:max(n, 0)], err
+}
+
+// Xattrs returns those extended attributes of the open file fd that copies keep. It
+// may be a descriptor that only stands for the file. What cannot be read is left out.
+func Xattrs(fd int) map[string]string {
+	names, err := xattrNames(fd)
+	if err != nil {
+		return nil
+	}
+	var found map[string]string
+	for _, name := range names {
+		value, ok, err := getXattr(fd, name)
+		if err != nil || !ok || !rootfs.KeepXattr(name) || strings.Contains(name, "=") {
+			continue
+		}
+		if found == nil {
+			found = map[string]string{}
+		}
+		found[name] = string(value)
+	}
+	return found
 }
