@@ -35,7 +35,7 @@ var allowed = map[string][]string{
 	"cmd/cleat":         {"engine", "host", "journal/stdio", "image"},
 	"cmd/cleat-init":    {"sandbox", "rootfs", "state", "journal/stdio", "journal/event", "health/enlist", "netd"},
 	"cmd/cleat-stdiod":  {"journal"},
-	"cmd/cleat-netd":    {"netd", "state"},
+	"cmd/cleat-netd":    {"netd", "state", "supervisor"},
 	"health":            {"state", "sandbox", "supervisor", "journal/event"},
 	"cmd/cleat-healthd": {"health", "state"},
 	"tests":             {},

@@ -12,6 +12,7 @@ import (
 	"github.com/cleat-project/cleat/journal/stdio"
 	"github.com/cleat-project/cleat/spec"
 	"github.com/cleat-project/cleat/supervisor"
+	"github.com/cleat-project/cleat/unitgen"
 )
 
 // Finding is something that Check found wrong.
@@ -106,10 +107,9 @@ func (e *Engine) ownsUnit(unit string) bool {
 	return !isNotFound(err)
 }
 
-// containerName returns the name of the container whose service or socket unit is
-// called unit.
+// containerName returns the name of the container that a unit is one of.
 func containerName(unit string) (string, bool) {
-	name, ok := strings.CutPrefix(strings.TrimSuffix(strings.TrimSuffix(unit, ".service"), ".socket"), "cleat-")
+	name, ok := strings.CutPrefix(strings.TrimSuffix(unitgen.ServiceOf(unit), ".service"), "cleat-")
 	if !ok {
 		return "", false
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/cleat-project/cleat/netd"
+	"github.com/cleat-project/cleat/netd/link"
 	"github.com/cleat-project/cleat/sandbox/profile"
 	"github.com/cleat-project/cleat/spec"
 )
@@ -34,8 +35,11 @@ func (e *Engine) settleNetwork(ctx context.Context, c *spec.Container, requests 
 			return err
 		}
 	}
-	_, err := assignable(*c)
-	return err
+	ports, err := assignable(*c)
+	if err != nil {
+		return err
+	}
+	return e.checkActivation(*c, ports)
 }
 
 // onNetworks reports whether a container of the given network mode is on
@@ -52,6 +56,13 @@ func (e *Engine) settleWithout(c *spec.Container, requests []NetworkRequest) err
 	}
 	if r := requests[0]; r.IPv4.IsValid() || r.IPv6.IsValid() || r.MAC != "" || len(r.Aliases)+len(r.Links)+len(r.Options) > 0 {
 		return invalid("addresses, aliases, links and options need a network, not network mode %q", mode)
+	}
+	if c.Activated() {
+		ports, err := assignable(*c)
+		if err != nil {
+			return err
+		}
+		return e.checkActivation(*c, ports)
 	}
 	if published := len(c.Network.Ports) > 0 || c.Network.PublishAll; published {
 		if strings.HasPrefix(mode, "container:") {
@@ -202,10 +213,15 @@ func (e *Engine) wiring(c spec.Container) (netd.Wiring, error) {
 	for _, ep := range c.Network.Endpoints {
 		w.Connections = append(w.Connections, connectionOf(ep, gateway != nil && gateway.ID == ep.NetworkID))
 	}
-	if gateway != nil {
-		if w.Ports, err = e.published(c, *gateway); err != nil {
-			return w, err
-		}
+	w.Activated = c.Activated()
+	switch {
+	case c.Activation.Mode == spec.ActivateFD:
+		w.Ports, err = e.published(c, nil)
+	case gateway != nil:
+		w.Ports, err = e.published(c, gateway)
+	}
+	if err != nil {
+		return w, err
 	}
 	for _, s := range c.Network.DNS {
 		addr, err := netip.ParseAddr(s)
@@ -252,9 +268,14 @@ func dnsNames(c spec.Container) []string {
 }
 
 // published returns the ports that c publishes by way of network n, which may
-// have an address of its own for those without one.
-func (e *Engine) published(c spec.Container, n netd.Network) ([]spec.Port, error) {
+// have an address of its own for those without one. Without a network, the sockets
+// on the host are all there is. What comes by IPv6 to a network without it is
+// carried by a proxy.
+func (e *Engine) published(c spec.Container, n *netd.Network) ([]spec.Port, error) {
 	ports, err := assignable(c)
+	if n == nil {
+		n = &netd.Network{}
+	}
 	if n.Driver == netd.DriverMacvlan && len(ports) > 0 {
 		return nil, invalid("ports cannot be published by way of network %q: on a macvlan network a container is reached at its own address", n.Name)
 	}
@@ -266,10 +287,11 @@ func (e *Engine) published(c spec.Container, n netd.Network) ([]spec.Port, error
 		if !p.HostIP.IsValid() {
 			p.HostIP = e.publishAddress()
 		}
-		if p.HostIP.Is6() && n.Subnet6() == nil {
+		without := n.Subnet6() == nil && p.Proto == spec.SCTP // no proxy knows it
+		if p.HostIP.Is6() && without {
 			return nil, invalid("port %s: network %q has no IPv6", p, n.Name)
 		}
-		if !p.HostIP.IsValid() && n.Subnet6() == nil {
+		if !p.HostIP.IsValid() && (without || !link.HasIPv6()) {
 			p.HostIP = netip.IPv4Unspecified()
 		}
 	}
@@ -315,7 +337,7 @@ func (e *Engine) networkFiles(ctx context.Context, c spec.Container) (map[string
 	if err != nil {
 		return nil, err
 	}
-	if len(c.Network.Endpoints) == 0 {
+	if !isWired(c) {
 		files["resolv.conf"] = profile.ResolvConf(host, c.Network)
 		return files, nil
 	}

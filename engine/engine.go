@@ -45,6 +45,7 @@ const (
 	StatusPaused     Status = "paused"     // frozen
 	StatusRestarting Status = "restarting" // ended, and systemd is about to start it again
 	StatusExited     Status = "exited"     // its last run has ended
+	StatusSleeping   Status = "sleeping"   // does not run, and the next connection starts it
 	StatusDead       Status = "dead"       // its removal failed half-way
 )
 

@@ -71,6 +71,9 @@ func (e *Engine) openFilesToWrite(ctx context.Context, c spec.Container) (_ *fil
 	if err != nil {
 		return nil, err
 	}
+	if st == StatusSleeping {
+		return nil, conflict("container %q may be started by a connection at any moment: stop it first, or start it", c.Name)
+	}
 	if st != StatusCreated && st != StatusExited {
 		return nil, conflict("container %q is about to be started by its restart policy: stop it first, or try again", c.Name)
 	}

@@ -149,7 +149,7 @@ func (e *Engine) countObjects(ctx context.Context, i *Info) error {
 			i.ContainersRunning++
 		case StatusPaused:
 			i.ContainersPaused++
-		case StatusCreated, StatusExited, StatusDead:
+		case StatusCreated, StatusExited, StatusDead, StatusSleeping:
 			i.ContainersStopped++
 		}
 	}

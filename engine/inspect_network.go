@@ -33,7 +33,7 @@ func inspectNetworks(c spec.Container, live netd.Live) *NetworkSettings {
 		s.Ports[portName(p)] = nil
 	}
 	for _, p := range live.Ports {
-		s.Ports[portName(p)] = append(s.Ports[portName(p)], bindingsOf(p, live)...)
+		s.Ports[portName(p)] = append(s.Ports[portName(p)], bindingsOf(p)...)
 	}
 	return s
 }
@@ -99,18 +99,12 @@ func portName(p spec.Port) string { return fmt.Sprintf("%d/%s", p.ContainerPort,
 
 // bindingsOf returns where a port of a running container is published: one entry
 // for each family.
-func bindingsOf(p spec.Port, live netd.Live) []PortBinding {
+func bindingsOf(p spec.Port) []PortBinding {
 	port := strconv.Itoa(int(p.HostPort))
 	if p.HostIP.IsValid() {
 		return []PortBinding{{p.HostIP.String(), port}}
 	}
-	all := []PortBinding{{netip.IPv4Unspecified().String(), port}}
-	for _, e := range live.Endpoints {
-		if e.Gateway6.IsValid() {
-			return append(all, PortBinding{netip.IPv6Unspecified().String(), port})
-		}
-	}
-	return all
+	return []PortBinding{{netip.IPv4Unspecified().String(), port}, {netip.IPv6Unspecified().String(), port}}
 }
 
 // portBindings returns what the user asked to be published.

@@ -36,33 +36,22 @@ func (e *Engine) start(ctx context.Context, c spec.Container) error {
 	if up, err := e.isUp(ctx, c); err != nil || up {
 		return err
 	}
-	if err := e.ensureDaemons(ctx, c); err != nil {
+	r, err := e.readyUnits(ctx, c)
+	if err != nil {
 		return err
 	}
-	if c.Unit != "" {
-		if c, err = e.settleUnit(ctx, c); err != nil {
+	if c.Activated() {
+		if err := e.openSockets(ctx, conn, r); err != nil {
 			return err
 		}
+		err = conn.Start(ctx, r.c.UnitName())
+	} else {
+		err = e.startUnits(ctx, conn, r.c, r.units, r.ports)
 	}
-	if err := e.noteManualStart(c); err != nil {
-		return err
-	}
-	if err := e.checkNetworksOf(c); err != nil {
-		return errors.Join(err, e.discardUnstarted(ctx, c))
-	}
-	ports, err := e.choosePorts(c)
-	if err != nil {
-		return errors.Join(err, e.discardUnstarted(ctx, c))
-	}
-	units, err := e.containerUnits(ctx, c, ports)
-	if err != nil {
-		return errors.Join(err, e.discardUnstarted(ctx, c))
-	}
-	err = e.startUnits(ctx, conn, c, units, ports)
 	if err == nil {
-		return e.confirmStart(ctx, c)
+		return e.confirmStart(ctx, r.c)
 	}
-	return e.explainStart(ctx, c, err)
+	return e.explainStart(ctx, r.c, err)
 }
 
 // startUnits starts the units of a container: its service and, if it publishes
@@ -260,6 +249,11 @@ func (e *Engine) Stop(ctx context.Context, ref string, opt StopOptions) error {
 	if err != nil {
 		return err
 	}
+	if c.Activated() { // first, so that nothing starts it again
+		if err := e.stopWaiting(ctx, conn, c); err != nil {
+			return err
+		}
+	}
 	unit := c.UnitName()
 	props, err := conn.Properties(ctx, unit)
 	if isNotFound(err) || err == nil && !hasProcesses(props) {
@@ -283,13 +277,13 @@ func (e *Engine) Stop(ctx context.Context, ref string, opt StopOptions) error {
 		return fmt.Errorf("stop %q: %w", c.Name, err)
 	}
 	if publishes(c) { // so that others can have the ports when this returns
-		if err := conn.Stop(ctx, unitgen.SocketName(unit)); err != nil && !isNotFound(err) {
-			return fmt.Errorf("stop %q: release its ports: %w", c.Name, err)
+		if err := e.freePorts(ctx, conn, c); err != nil {
+			return err
 		}
 	}
 	e.tellContainer(c, "stop")
 	if c.Restart.Mode == spec.RestartUnlessStopped {
-		return conn.Disable(ctx, unit) // a manual stop lasts over a reboot
+		return conn.Disable(ctx, bootUnit(c)) // a manual stop lasts over a reboot
 	}
 	return nil
 }
@@ -362,6 +356,13 @@ func (e *Engine) noteStopped(c spec.Container) error {
 
 // Restart stops a container and starts it again.
 func (e *Engine) Restart(ctx context.Context, ref string, opt StopOptions) error {
+	if c, err := e.state.Find(ref); err == nil && c.Activated() {
+		err := e.withLock(ctx, c.ID, func(c spec.Container) error { return e.restartOpen(ctx, c, opt) })
+		if err == nil {
+			e.tellContainer(c, "restart")
+		}
+		return err
+	}
 	if err := e.Stop(ctx, ref, opt); err != nil {
 		return err
 	}
@@ -486,7 +487,7 @@ func (e *Engine) remove(ctx context.Context, c spec.Container, opt RemoveOptions
 	if st == StatusRunning || st == StatusPaused || st == StatusRestarting {
 		return conflict("cannot remove container %q: it is %s: stop it first, or force the removal", c.Name, st)
 	}
-	if st != StatusCreated || c.Restart.Boot() {
+	if st != StatusCreated || hasUnitFiles(c) {
 		if err := e.removeUnit(ctx, c); err != nil {
 			return err
 		}

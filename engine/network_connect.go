@@ -217,18 +217,12 @@ func (e *Engine) rewire(ctx context.Context, c spec.Container) error {
 	if err := e.state.SaveFiles(c.ID, files); err != nil {
 		return err
 	}
-	if len(c.Network.Endpoints) == 0 {
+	if !isWired(c) {
 		if err := e.state.RemoveFile(c.ID, netd.WiringFile); err != nil {
 			return err
 		}
 	}
-	lives := e.wires().Lives()
-	live, err := lives.Load(c.ID)
-	if err != nil {
-		return ignoreNotFound(err)
-	}
-	live.Names = dnsNames(c)
-	return lives.Save(live)
+	return e.wires().Rename(ctx, c.ID, dnsNames(c))
 }
 
 // keepPorts gives the ports in a new wiring file the ports on the host that were

@@ -120,8 +120,8 @@ func etcHosts(c spec.Container) ([]byte, error) {
 }
 
 // containerUnits returns the systemd units of c, its service first, and makes sure
-// of those that it requires. The other, if c publishes ports, is the socket that
-// reserves them.
+// of those that it requires. The others, if c publishes ports, are the sockets that
+// reserve them and what serves those.
 func (e *Engine) containerUnits(ctx context.Context, c spec.Container, ports []spec.Port) ([]unitgen.Unit, error) {
 	conn, err := e.systemd(ctx)
 	if err != nil {
@@ -135,7 +135,7 @@ func (e *Engine) containerUnits(ctx context.Context, c spec.Container, ports []s
 	if err != nil {
 		return nil, err
 	}
-	socket, err := socketUnit(c, ports)
+	sockets, err := e.socketUnits(c, ports)
 	if err != nil {
 		return nil, err
 	}
@@ -150,13 +150,10 @@ func (e *Engine) containerUnits(ctx context.Context, c spec.Container, ports []s
 		SystemdVersion: version,
 		Mounts:         mounts,
 		Devices:        deviceRules(c.Devices, nodes),
-		Socket:         socket != nil,
+		Sockets:        socketNames(sockets),
 		Names:          asksForNames(c),
 	})
-	if err != nil || socket == nil {
-		return []unitgen.Unit{service}, err
-	}
-	return []unitgen.Unit{service, *socket}, nil
+	return append([]unitgen.Unit{service}, sockets...), err
 }
 
 // deviceRules allows the nodes inside directories that --device names: systemd

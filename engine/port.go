@@ -50,7 +50,7 @@ func (e *Engine) choosePorts(c spec.Container) ([]spec.Port, error) {
 
 // publishes reports whether c may have a socket unit.
 func publishes(c spec.Container) bool {
-	return len(c.Network.Endpoints) > 0 && (len(c.Network.Ports) > 0 || c.Network.PublishAll)
+	return isWired(c) && (len(c.Network.Ports) > 0 || c.Network.PublishAll)
 }
 
 // portFree reports whether a port on the host can be had.
@@ -98,17 +98,6 @@ func tryBind(l unitgen.Listen) error {
 		return err
 	}
 	return unix.Listen(fd, 1) // of two listeners only this tells, because of SO_REUSEADDR
-}
-
-// socketUnit returns the unit that reserves ports of c, nil if there is nothing to
-// reserve.
-func socketUnit(c spec.Container, ports []spec.Port) (*unitgen.Unit, error) {
-	listens := unitgen.Listens(ports, link.HasIPv6())
-	if len(listens) == 0 {
-		return nil, nil
-	}
-	u, err := unitgen.Socket(c, listens)
-	return &u, err
 }
 
 // checkHostAddresses refuses to publish on an address that the host does not
@@ -181,21 +170,26 @@ func (e *Engine) portHolder(ctx context.Context, conn *supervisor.Conn, c spec.C
 	}
 	for _, u := range units {
 		name, ok := containerName(u.Name)
-		if !ok || u.Name == unitgen.SocketName(c.UnitName()) || !e.claims(ctx, conn, u.Name, p) {
+		if !ok || unitgen.ServiceOf(u.Name) == c.UnitName() || !e.claims(ctx, conn, u.Name, p) {
 			continue
 		}
-		props, err := conn.Properties(ctx, "cleat-"+name+".service")
+		service := unitgen.ServiceOf(u.Name)
+		props, err := conn.Properties(ctx, service)
 		if err != nil && !isNotFound(err) {
 			return "", err
 		}
-		owner, findErr := e.ownerOf("cleat-" + name + ".service")
-		if err == nil && props.Active() && !e.ends(owner, props) {
+		owner, findErr := e.ownerOf(service)
+		waits := findErr == nil && owner.Activated() // whether it runs or not
+		if waits || err == nil && props.Active() && !e.ends(owner, props) {
 			if findErr == nil {
 				name = owner.Name
 			}
 			return fmt.Sprintf("container %q", name), nil
 		}
-		if err := settle(ctx, conn, "cleat-"+name+".service"); err != nil {
+		if err := settle(ctx, conn, service); err != nil {
+			return "", err
+		}
+		if err := ignoreNotFound(conn.Stop(ctx, unitgen.ProxyName(service))); err != nil {
 			return "", err
 		}
 		return "", ignoreNotFound(conn.Stop(ctx, u.Name))

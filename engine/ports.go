@@ -12,7 +12,7 @@ import (
 // one for each family of addresses, and those that are merely exposed, which have
 // no port on the host.
 func (e *Engine) portsOf(c spec.Container) ([]spec.Port, error) {
-	if len(c.Network.Endpoints) == 0 {
+	if !isWired(c) {
 		return nil, nil
 	}
 	var live netd.Live
@@ -25,10 +25,20 @@ func (e *Engine) portsOf(c spec.Container) ([]spec.Port, error) {
 	return runningPorts(c, live), nil
 }
 
+// portsAsleep returns the ports of a container whose sockets are open although it
+// does not run.
+func (e *Engine) portsAsleep(c spec.Container) ([]spec.Port, error) {
+	w, err := netd.LoadWiring(e.state.Dir(c.ID))
+	if err != nil {
+		return nil, err
+	}
+	return runningPorts(c, netd.Live{Ports: w.Ports}), nil
+}
+
 func runningPorts(c spec.Container, live netd.Live) []spec.Port {
 	var out []spec.Port
 	for _, p := range live.Ports {
-		for _, b := range bindingsOf(p, live) {
+		for _, b := range bindingsOf(p) {
 			p.HostIP, _ = netip.ParseAddr(b.HostIP) // it was one
 			out = append(out, p)
 		}

@@ -57,7 +57,7 @@ func (e *Engine) PruneContainers(ctx context.Context, f PruneFilter) (Pruned, er
 
 // isUp reports whether a container has a payload, or will have one again.
 func isUp(s Status) bool {
-	return s == StatusRunning || s == StatusPaused || s == StatusRestarting
+	return s == StatusRunning || s == StatusPaused || s == StatusRestarting || s == StatusSleeping
 }
 
 // writableBytes returns what a container has written to its own layer.

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/cleat-project/cleat/spec"
+	"github.com/cleat-project/cleat/unitgen"
 )
 
 // Rename gives a container another name. One that runs keeps its unit until its
@@ -63,7 +64,7 @@ func (e *Engine) rename(ctx context.Context, c spec.Container, name string) (spe
 
 // isUpStatus reports whether a container in this state has a unit at work.
 func isUpStatus(st Status) bool {
-	return st == StatusRunning || st == StatusPaused || st == StatusRestarting
+	return st == StatusSleeping || st == StatusRunning || st == StatusPaused || st == StatusRestarting
 }
 
 // freeUnit returns what spec.Container.Unit of c is to be: "" unless the unit
@@ -89,8 +90,9 @@ func withUnit(c spec.Container, unit string) spec.Container {
 	return c
 }
 
-// ownerOf returns the container that a service unit is.
+// ownerOf returns the container that a unit is one of.
 func (e *Engine) ownerOf(unit string) (spec.Container, error) {
+	unit = unitgen.ServiceOf(unit)
 	name, ok := containerName(unit)
 	if !ok {
 		return spec.Container{}, fmt.Errorf("unit %s is no container's: %w", unit, spec.ErrNotFound)

@@ -115,12 +115,12 @@ func (e *Engine) settleStopped(ctx context.Context, c spec.Container) (spec.Cont
 		return c, err
 	}
 	switch {
-	case !c.Restart.Boot():
+	case !hasUnitFiles(c):
 		return c, e.dropUnits(ctx, conn, c)
 	case run.StartedAt.IsZero() && run.FinishedAt.IsZero():
 		return c, nil // its first start writes them
 	}
-	return c, e.writeBootUnits(ctx, conn, c, !run.Stopped || c.Restart.Mode != spec.RestartUnlessStopped)
+	return c, e.writeBootUnits(ctx, conn, c, c.Restart.Boot() && (!run.Stopped || c.Restart.Mode != spec.RestartUnlessStopped))
 }
 
 // moveUnit makes c, which has nothing running, another unit: "" is the one that
@@ -186,12 +186,12 @@ func (e *Engine) settleRunning(ctx context.Context, c spec.Container, limits []u
 		return err
 	}
 	transient := props.UnitFileState == "transient"
-	if c.Restart.Boot() || !transient {
+	if hasUnitFiles(c) || !transient {
 		if err := e.writeBootUnits(ctx, conn, c, c.Restart.Boot()); err != nil {
 			return err
 		}
 	}
-	if !c.Restart.Boot() && transient {
+	if !hasUnitFiles(c) && transient {
 		if err := e.dropUnitFiles(ctx, conn, c); err != nil {
 			return err
 		}
@@ -217,15 +217,7 @@ func (e *Engine) writeBootUnits(ctx context.Context, conn *supervisor.Conn, c sp
 	if err != nil {
 		return err
 	}
-	for _, u := range slices.Backward(units) { // the service last: it refers to the others
-		if err := conn.WriteUnitFile(ctx, u.Name, unitgen.Text(u)); err != nil {
-			return err
-		}
-	}
-	if enable {
-		return conn.Enable(ctx, units[0].Name)
-	}
-	return conn.Disable(ctx, units[0].Name)
+	return writeUnits(ctx, conn, c, units, enable)
 }
 
 // dropUnits ends what is left of the units of c, whose run is over, and removes
@@ -267,7 +259,7 @@ func dropUnitFile(ctx context.Context, conn *supervisor.Conn, name string) error
 func unitNames(c spec.Container) []string {
 	names := []string{c.UnitName()}
 	if len(c.Network.Ports) > 0 || c.Network.PublishAll { // also if it has been disconnected from all networks since
-		names = append(names, unitgen.SocketName(c.UnitName()))
+		names = append(names, helperUnits(c)...)
 	}
 	return names
 }

@@ -22,21 +22,29 @@ func (e *Engine) Get(ctx context.Context, ref string) (Container, error) {
 	if err != nil {
 		return Container{}, err
 	}
-	units, err := e.units(ctx, c.UnitName())
+	units, err := e.unitsOf(ctx, c)
 	if err != nil {
 		return Container{}, err
 	}
-	v, err := e.view(c, units[c.UnitName()])
+	v, err := e.view(c, units)
 	if err != nil {
 		return Container{}, err
 	}
 	return v, e.addHealth(&v)
 }
 
+// unitsOf asks systemd for the units that tell the state of c.
+func (e *Engine) unitsOf(ctx context.Context, c spec.Container) (map[string]supervisor.UnitStatus, error) {
+	if c.Activated() {
+		return e.units(ctx, c.UnitName(), unitgen.SocketName(c.UnitName()))
+	}
+	return e.units(ctx, c.UnitName())
+}
+
 // List returns all containers, the youngest first. One that is removed
 // meanwhile is left out.
 func (e *Engine) List(ctx context.Context) ([]Container, error) {
-	units, err := e.units(ctx, "cleat-*.service")
+	units, err := e.units(ctx, "cleat-*.service", "cleat-*.socket")
 	if err != nil {
 		return nil, err
 	}
@@ -89,21 +97,21 @@ func (e *Engine) viewOf(id string, units map[string]supervisor.UnitStatus) (*Con
 	if err != nil {
 		return nil, err
 	}
-	v, err := e.view(c, units[c.UnitName()])
+	v, err := e.view(c, units)
 	if err != nil {
 		return nil, err
 	}
 	return &v, e.addHealth(&v)
 }
 
-// units asks systemd for the units that match pattern. Where no systemd runs,
+// units asks systemd for the units that match one of the patterns. Where no systemd runs,
 // no container does.
-func (e *Engine) units(ctx context.Context, pattern string) (map[string]supervisor.UnitStatus, error) {
+func (e *Engine) units(ctx context.Context, patterns ...string) (map[string]supervisor.UnitStatus, error) {
 	conn, err := e.systemd(ctx)
 	if err != nil {
 		return nil, err
 	}
-	list, err := conn.Units(ctx, pattern)
+	list, err := conn.Units(ctx, patterns...)
 	if err != nil {
 		return nil, err
 	}
@@ -114,14 +122,15 @@ func (e *Engine) units(ctx context.Context, pattern string) (map[string]supervis
 	return units, nil
 }
 
-// view joins what is stored of a container with the state of its unit.
-func (e *Engine) view(c spec.Container, unit supervisor.UnitStatus) (Container, error) {
+// view joins what is stored of a container with the state of its units.
+func (e *Engine) view(c spec.Container, units map[string]supervisor.UnitStatus) (Container, error) {
+	unit := units[c.UnitName()]
 	run, err := e.state.LoadRun(c.ID)
 	if err != nil {
 		return Container{}, err
 	}
 	v := Container{Container: c, Run: run}
-	if unit.ActiveState == "" { // no unit: most of many containers
+	if unit.ActiveState == "" && !c.Activated() { // no unit: most of many containers
 		v.Status = statusOf(unit, run, false)
 		return v, nil
 	}
@@ -130,6 +139,11 @@ func (e *Engine) view(c spec.Container, unit supervisor.UnitStatus) (Container, 
 		return Container{}, err
 	}
 	v.Status = statusOf(unit, run, err == nil)
+	if (v.Status == StatusExited || v.Status == StatusCreated) && isOpen(units, c) {
+		v.Status = StatusSleeping
+		v.Ports, err = e.portsAsleep(c)
+		return v, err
+	}
 	if v.Status != StatusRunning {
 		return v, nil
 	}
@@ -173,11 +187,11 @@ func statusOf(unit supervisor.UnitStatus, run state.Run, live bool) Status {
 
 // status returns the state of one container.
 func (e *Engine) status(ctx context.Context, c spec.Container) (Status, error) {
-	units, err := e.units(ctx, c.UnitName())
+	units, err := e.unitsOf(ctx, c)
 	if err != nil {
 		return "", err
 	}
-	v, err := e.view(c, units[c.UnitName()])
+	v, err := e.view(c, units)
 	return v.Status, err
 }
 

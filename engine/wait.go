@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/cleat-project/cleat/spec"
@@ -34,7 +35,7 @@ func (e *Engine) Wait(ctx context.Context, ref string, cond WaitCondition) (int,
 		if err != nil && !isNotFound(err) {
 			return 0, err
 		}
-		if err == nil && (v.Status == StatusExited || v.Status == StatusDead || v.Status == StatusCreated) {
+		if err == nil && (slices.Contains([]Status{StatusExited, StatusDead, StatusCreated, StatusSleeping}, v.Status)) {
 			return v.Run.ExitCode, nil
 		}
 	}
@@ -151,7 +152,7 @@ func (e *Engine) waitStopped(ctx context.Context, c spec.Container) error {
 	defer changes.Close()
 	for {
 		v, err := e.Get(ctx, c.ID)
-		if err != nil || v.Status == StatusExited || v.Status == StatusDead {
+		if err != nil || v.Status == StatusExited || v.Status == StatusDead || v.Status == StatusSleeping {
 			return err
 		}
 		if err := changes.Next(ctx); err != nil {

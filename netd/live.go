@@ -21,8 +21,12 @@ type Live struct {
 	ContainerID string     `json:"container"`
 	Cgroup      string     `json:"cgroup"` // of its unit, below the root of cgroup2; nobody is in it once the run has ended
 	Endpoints   []Endpoint `json:"endpoints"`
-	Ports       []Port     `json:"ports,omitempty"` // published
-	Table       string     `json:"table"`           // of the firewall
+	Ports       []Port     `json:"ports,omitempty"`     // published
+	Activated   bool       `json:"activated,omitempty"` // as in Wiring
+	Led         []Port     `json:"led,omitempty"`       // if Activated, those of Ports that the firewall leads to the container; the rest is the sockets'
+	Closing     bool       `json:"closing,omitempty"`   // the run is about to be ended: nothing may be led to it any more
+	Loopback6   bool       `json:"loopback6,omitempty"` // the firewall cannot lead [::1] to it, see package nft: that is a proxy's
+	Table       string     `json:"table"`               // of the firewall
 
 	Resolver bool         `json:"resolver,omitempty"` // as in Wiring
 	Names    []string     `json:"names,omitempty"`    // likewise

@@ -25,7 +25,8 @@ type Wiring struct {
 	Version     int          `json:"version"`
 	Table       string       `json:"table"` // of the firewall
 	Connections []Connection `json:"connections"`
-	Ports       []Port       `json:"ports,omitempty"` // published, with their ports on the host
+	Ports       []Port       `json:"ports,omitempty"`     // published, with their ports on the host
+	Activated   bool         `json:"activated,omitempty"` // connections to Ports start the container: see Live.Led
 
 	Hostname string `json:"hostname"` // and its longer form: what a line of /etc/hosts has after the address
 	Hosts    string `json:"hosts"`    // /etc/hosts but for the container's own addresses

@@ -25,7 +25,8 @@ const (
 // are cut.
 const maxMessage = 4096
 
-// childFd is where a child finds its end.
+// childFd is where a child finds its end, unless it is given sockets: those come
+// first.
 const childFd = 3
 
 // newChannel returns both ends.
@@ -37,10 +38,10 @@ func newChannel() (parent, child channel, err error) {
 	return channel(p[0]), channel(p[1]), nil
 }
 
-// inheritedChannel returns the child's end in the child.
-func inheritedChannel() channel {
-	unix.CloseOnExec(childFd)
-	return childFd
+// inheritedChannel returns the child's end in the child, which lies at fd.
+func inheritedChannel(fd int) channel {
+	unix.CloseOnExec(fd)
+	return channel(fd)
 }
 
 func (c channel) close() { closeFd(int(c)) }

@@ -15,7 +15,8 @@
 //   - What belongs to the kernel (procfs, the terminal, /dev/null) is used
 //     through descriptors of filesystems made here, and verified.
 //   - The second stage runs from a read-only mount of the binary, is not
-//     dumpable, and has no descriptor left when the payload begins.
+//     dumpable, and has no descriptor left when the payload begins but those of
+//     the sockets that are the payload's.
 //
 // The calls used need Linux 5.12 (mount_setattr(2)).
 package sandbox

@@ -118,7 +118,7 @@ func (r ExecRequest) start() (_ *Process, err error) {
 		return nil, err
 	}
 	defer closeFd(wire)
-	self, err := protect(r.Helper)
+	self, err := protect(r.Helper, minProtectedFd)
 	if err != nil {
 		return nil, err
 	}

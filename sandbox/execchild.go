@@ -21,7 +21,7 @@ import (
 // has told Exec why.
 func ExecChild(dir string) error {
 	runtime.LockOSThread()
-	ch := inheritedChannel()
+	ch := inheritedChannel(childFd)
 	err := execChild(ch, dir)
 	ch.sendError(err)
 	return err

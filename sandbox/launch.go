@@ -13,7 +13,7 @@ import (
 	"github.com/cleat-project/cleat/sandbox/plan"
 )
 
-// VerbSetup is the first argument of the second stage, see Setup. Two further
+// VerbSetup is the first argument of the second stage, see Setup. Three further
 // ones are the arguments of that function.
 const VerbSetup = "setup"
 
@@ -27,6 +27,12 @@ type LaunchOptions struct {
 
 	// Env is what the payload gets beside the plan's variables, which win.
 	Env []string
+
+	// Sockets are what the payload finds from descriptor 3 on, with what
+	// sd_listen_fds(3) looks for in its environment; SocketNames are their names.
+	// They stay Launch's caller's.
+	Sockets     []int
+	SocketNames []string
 
 	// PID returns the process of another container that runs.
 	PID func(id string) (int, error)
@@ -140,7 +146,7 @@ func (c *child) reap() {
 
 // clone starts the second stage in the container's namespaces.
 func (c *child) clone(p plan.Plan, ns namespaces) error {
-	self, err := protect("/proc/self/exe")
+	self, err := protect("/proc/self/exe", minProtectedFd+len(c.opts.Sockets))
 	if err != nil {
 		return err
 	}
@@ -157,7 +163,11 @@ func (c *child) clone(p plan.Plan, ns namespaces) error {
 	if err != nil {
 		return err
 	}
-	files := []uintptr{near[0].Fd(), near[1].Fd(), near[2].Fd(), uintptr(far)}
+	files := []uintptr{near[0].Fd(), near[1].Fd(), near[2].Fd()}
+	for _, s := range c.opts.Sockets {
+		files = append(files, uintptr(s))
+	}
+	files = append(files, uintptr(far))
 	if sharesMemory(p) {
 		shm, err := sharedMemory(ns.ipcOf)
 		if err != nil {
@@ -169,8 +179,9 @@ func (c *child) clone(p plan.Plan, ns namespaces) error {
 	if err := ns.enter(); err != nil {
 		return err
 	}
-	c.pid, err = syscall.ForkExec(procFd(self), []string{"cleat-init", VerbSetup, c.opts.Dir, c.opts.MountPoint}, &syscall.ProcAttr{
-		Env:   c.opts.Env,
+	argv := []string{"cleat-init", VerbSetup, c.opts.Dir, c.opts.MountPoint, strconv.Itoa(len(c.opts.Sockets))}
+	c.pid, err = syscall.ForkExec(procFd(self), argv, &syscall.ProcAttr{
+		Env:   append(c.opts.Env, listenEnv(c.opts.SocketNames, len(c.opts.Sockets))...),
 		Files: files,
 		Sys:   &syscall.SysProcAttr{Cloneflags: ns.create | unix.CLONE_PARENT, Setsid: true, PidFD: &c.pidfd},
 	})

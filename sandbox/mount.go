@@ -28,6 +28,7 @@ type mounter struct {
 	proc int // the container's procfs, -1 if it has none of its own
 	dev  int // the container's own /dev, -1 if there is none
 	pts  int // the container's own devpts, -1 if there is none
+	shm  int // descriptor of the shared memory of another container, if it has that
 }
 
 func newMounter(config *specs.Spec, within map[string]string) *mounter {

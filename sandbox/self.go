@@ -11,14 +11,15 @@ import (
 
 // minProtectedFd is where the descriptor of a protected program lies: above
 // those that a child is given, so that passing these does not overwrite it.
+// Sockets for the payload come on top.
 const minProtectedFd = 32
 
 // protect opens the program at path so that whoever gets hold of the resulting
 // /proc/<pid>/exe cannot write to it (CVE-2019-5736): on a read-only mount of
 // its own, which no mount namespace contains, or else, where the kernel or its
 // rules forbid that, as a sealed copy in memory. It is executed through
-// procFd. The caller closes the descriptor.
-func protect(path string) (int, error) {
+// procFd. The caller closes the descriptor, which is not below minFd.
+func protect(path string, minFd int) (int, error) {
 	fd, err := readOnlyMount(path)
 	if err != nil {
 		if fd, err = sealedCopy(path); err != nil {
@@ -26,7 +27,7 @@ func protect(path string) (int, error) {
 		}
 	}
 	defer closeFd(fd)
-	high, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, minProtectedFd)
+	high, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, minFd)
 	if err != nil {
 		return -1, fmt.Errorf("protect %s: %w", path, err)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strconv"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -26,12 +27,17 @@ type Hooks struct {
 
 // Setup is the second stage of Launch: it makes the process, which has been
 // cloned into new namespaces, the payload of the container in directory dir,
-// with the root filesystem mounted on the host's directory mountPoint. It does
-// not return unless that fails, and then it has told the first stage why.
-func Setup(dir, mountPoint string, h Hooks) error {
+// with the root filesystem mounted on the host's directory mountPoint. The payload
+// keeps the given number of sockets, a decimal, that this process was given. It
+// does not return unless that fails, and then it has told the first stage why.
+func Setup(dir, mountPoint, sockets string, h Hooks) error {
 	runtime.LockOSThread()
-	ch := inheritedChannel()
-	err := setup(ch, dir, mountPoint, h)
+	n, err := strconv.Atoi(sockets)
+	if err != nil {
+		return fmt.Errorf("number of sockets: %w", err)
+	}
+	ch := inheritedChannel(childFd + n)
+	err = setup(ch, n, dir, mountPoint, h)
 	ch.sendError(err)
 	// This is the unit's main process: the first stage writes down why it
 	// fails before the service manager learns that it does.
@@ -39,7 +45,7 @@ func Setup(dir, mountPoint string, h Hooks) error {
 	return err
 }
 
-func setup(ch channel, dir, mountPoint string, h Hooks) error {
+func setup(ch channel, sockets int, dir, mountPoint string, h Hooks) error {
 	if err := harden(); err != nil {
 		return err
 	}
@@ -54,6 +60,7 @@ func setup(ch channel, dir, mountPoint string, h Hooks) error {
 		return err
 	}
 	m := newMounter(p.Config, p.Annex.Within)
+	m.shm = childFd + sockets + 1
 	if err := m.build(p, mountPoint, h); err != nil {
 		return err
 	}
@@ -83,7 +90,7 @@ func setup(ch channel, dir, mountPoint string, h Hooks) error {
 	if err := pivot(m.root); err != nil {
 		return err
 	}
-	return run(ch, p, m.root, proc)
+	return run(ch, sockets, p, m.root, proc)
 }
 
 // harden keeps others away from this process while it has more rights than
@@ -144,19 +151,15 @@ func (m *mounter) build(p plan.Plan, mountPoint string, h Hooks) error {
 	return nil
 }
 
-// shmFd is where the second stage finds the shared memory of another container,
-// if it has that.
-const shmFd = childFd + 1
-
-// mountShared mounts it.
+// mountShared mounts the shared memory of another container.
 func (m *mounter) mountShared() error {
-	defer closeFd(shmFd)
+	defer closeFd(m.shm)
 	target, err := m.open(shmPath, inroot.Dir)
 	if err != nil {
 		return err
 	}
 	defer closeFd(target)
-	if err := attach(shmFd, target); err != nil {
+	if err := attach(m.shm, target); err != nil {
 		return fmt.Errorf("mount %s: %w", shmPath, err)
 	}
 	return nil
@@ -257,7 +260,7 @@ func identify(p plan.Plan, root inroot.Root) (identity, error) {
 // run makes the process, whose namespaces are complete, the payload: it gives
 // up all rights that the payload does not have, waits for the first stage's
 // word, and executes.
-func run(ch channel, p plan.Plan, root inroot.Root, proc procfs) error {
+func run(ch channel, sockets int, p plan.Plan, root inroot.Root, proc procfs) error {
 	process := p.Config.Process
 	id, err := identify(p, root)
 	if err != nil {
@@ -275,6 +278,9 @@ func run(ch channel, p plan.Plan, root inroot.Root, proc procfs) error {
 	}
 	// This process's own environment is LaunchOptions.Env.
 	env := append(os.Environ(), process.Env...)
+	if sockets > 0 {
+		env = withListenPID(os.Environ(), process.Env)
+	}
 	c := &command{argv: process.Args, env: environment(env, id.user.Home)}
 	err = become(id.user, id.priv, proc, func() error {
 		if err := c.find(); err != nil {
@@ -283,7 +289,7 @@ func run(ch channel, p plan.Plan, root inroot.Root, proc procfs) error {
 		if p.Annex.Init != "" {
 			c.path, c.argv = initPath, append([]string{initPath, "--"}, c.argv...)
 		}
-		return await(ch)
+		return await(ch, sockets)
 	})
 	if err != nil {
 		return err
@@ -300,9 +306,10 @@ func setUmask(u specs.User) {
 }
 
 // await tells the first stage that all is ready and waits for its word. If that
-// has gone, so has the reason to go on.
-func await(ch channel) error {
-	if err := unix.CloseRange(3, ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
+// has gone, so has the reason to go on. Of all descriptors, the payload gets its
+// stdio and its sockets.
+func await(ch channel, sockets int) error {
+	if err := unix.CloseRange(uint(childFd+sockets), ^uint(0), unix.CLOSE_RANGE_CLOEXEC); err != nil {
 		return fmt.Errorf("close descriptors: %w", err)
 	}
 	if err := ch.send(msgReady, ""); err != nil {

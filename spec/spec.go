@@ -45,11 +45,12 @@ type Container struct {
 	Process Process
 	Labels  map[string]string `json:",omitempty"`
 
-	Hostname   string   `json:",omitempty"` // "" means the first 12 digits of ID
-	Domainname string   `json:",omitempty"`
-	Mounts     []Mount  `json:",omitempty"`
-	Network    Network  // how the container is connected
-	Security   Security // what the payload may do
+	Hostname   string     `json:",omitempty"` // "" means the first 12 digits of ID
+	Domainname string     `json:",omitempty"`
+	Mounts     []Mount    `json:",omitempty"`
+	Network    Network    // how the container is connected
+	Activation Activation `json:",omitzero"` // what starts it beside a command
+	Security   Security   // what the payload may do
 	Limits     Limits
 	Devices    []Device          `json:",omitempty"`
 	Ulimits    []Ulimit          `json:",omitempty"`

@@ -84,6 +84,19 @@ func (s *Store) SetStopped(id string, stopped bool) error {
 	return fsx.SyncDir(s.Dir(id))
 }
 
+// SetResting notes that the run of container id that is under way is about to be
+// ended on purpose, and that the next one, whenever it comes, is wanted: neither is
+// for the restart policy to count. The end of the run takes the note, see
+// TakeResting.
+func (s *Store) SetResting(id string) error {
+	return fsx.WriteFileVolatile(s.restingPath(id), nil, 0o600)
+}
+
+// TakeResting removes the note of SetResting and reports whether there was one.
+func (s *Store) TakeResting(id string) bool { return os.Remove(s.restingPath(id)) == nil }
+
+func (s *Store) restingPath(id string) string { return filepath.Join(s.Dir(id), "resting") }
+
 func (s *Store) stoppedPath(id string) string { return filepath.Join(s.Dir(id), "stopped") }
 
 // SaveRun stores r durably, but for r.Stopped. It is for the start helper,

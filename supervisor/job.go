@@ -78,7 +78,12 @@ func (c *Conn) Start(ctx context.Context, unit string) error {
 
 // Restart stops the unit if it runs, and starts it.
 func (c *Conn) Restart(ctx context.Context, unit string) error {
-	return c.finish(c.enqueue(ctx, "restart", unit, "RestartUnit", unit, modeReplace))(ctx)
+	return c.finish(c.RestartNoWait(ctx, unit))(ctx)
+}
+
+// RestartNoWait begins to restart the unit.
+func (c *Conn) RestartNoWait(ctx context.Context, unit string) (*Job, error) {
+	return c.enqueue(ctx, "restart", unit, "RestartUnit", unit, modeReplace)
 }
 
 // Stop stops the unit and returns once it is down; at once if it is down

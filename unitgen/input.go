@@ -16,8 +16,9 @@ type ServiceInput struct {
 	// BindsTo is a unit that the service ends with; "" means none.
 	BindsTo string
 
-	// Socket says that the service has a socket unit, see Socket.
-	Socket bool
+	// Sockets are the socket units that an ordinary container has while it runs, see
+	// Socket and ProxySocket.
+	Sockets []string
 	// Mounts are the mount units of volumes, which are up while the container is.
 	Mounts []string
 

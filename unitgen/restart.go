@@ -25,6 +25,9 @@ func restarting(c spec.Container, _ ServiceInput) ([]Property, error) {
 	var mode string
 	switch c.Restart.Mode {
 	case "", spec.RestartNo:
+		if c.Activated() { // each connection may be a start
+			props = append(props, Property{"StartLimitIntervalUSec", uint64(0)})
+		}
 		return append(props, Property{"Restart", "no"}), nil
 	case spec.RestartAlways, spec.RestartUnlessStopped:
 		mode = "always"

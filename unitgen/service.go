@@ -50,7 +50,7 @@ func Service(c spec.Container, in ServiceInput) (Unit, error) {
 		u.Properties = append(u.Properties, props...)
 	}
 	sortProperties(u.Properties)
-	if c.Restart.Boot() {
+	if c.Restart.Boot() && !c.Activated() { // else its socket is what is enabled
 		u.Install = []string{or(in.WantedBy, DefaultTarget)}
 	}
 	return u, nil
@@ -118,13 +118,19 @@ func execution(c spec.Container, in ServiceInput) ([]Property, error) {
 			Args: []string{in.InitPath, "--root", in.Root, "--runroot", in.RunRoot, verb, c.ID},
 		}}
 	}
-	return []Property{
+	props := []Property{
 		{"ExecStart", helper("start")},
 		{"ExecStopPost", helper("post")},
 		{"NotifyAccess", "all"},
 		{"TimeoutStartUSec", Infinity},
 		{"Type", "notify"},
-	}, nil
+	}
+	if c.Activation.Mode == spec.ActivateProxy {
+		// Before the payload is told to stop, so that new connections wait in the
+		// socket for the next run.
+		props = append(props, Property{"ExecStop", helper("close")})
+	}
+	return props, nil
 }
 
 // killing says how systemd stops the container: the payload gets the stop
@@ -160,7 +166,8 @@ func killing(c spec.Container, _ ServiceInput) ([]Property, error) {
 
 // ordering says what has to be there before the container: the sockets of the
 // daemons that it uses, that of its published ports, the file systems that hold
-// its state and its bind mounts, and those that are its volumes.
+// its state and its bind mounts, and those that are its volumes. Sockets that
+// start the container are not required: it may be stopped by itself.
 func ordering(c spec.Container, in ServiceInput) ([]Property, error) {
 	paths := []string{expressible(in.Root)}
 	for _, m := range c.Mounts {
@@ -180,19 +187,25 @@ func ordering(c spec.Container, in ServiceInput) ([]Property, error) {
 	if c.Healthcheck.Argv() != nil {
 		daemons = append(daemons, HealthSocket)
 	}
+	wanted, required := daemons, slices.Clone(in.Mounts)
+	if c.Activated() {
+		wanted = append(slices.Clone(daemons), SocketName(c.UnitName()))
+	} else {
+		required = append(required, in.Sockets...)
+	}
+	after := slices.Clone(wanted)
+	if c.Activation.IdleTimeout > 0 {
+		wanted = append(slices.Clone(wanted), TimerName(c.UnitName()))
+	}
 	props := []Property{
 		{"RequiresMountsFor", slices.Compact(paths)},
-		{"Wants", daemons},
+		{"Wants", wanted},
 	}
-	required := slices.Clone(in.Mounts)
 	if in.BindsTo != "" {
 		props = append(props, Property{"BindsTo", []string{in.BindsTo}})
-		daemons = append(slices.Clone(daemons), in.BindsTo) // which it starts after
+		after = append(after, in.BindsTo)
 	}
-	if in.Socket {
-		required = append(required, SocketName(c.UnitName()))
-	}
-	props = append(props, Property{"After", slices.Concat(daemons, required)})
+	props = append(props, Property{"After", append(after, required...)})
 	if len(required) > 0 {
 		props = append(props, Property{"Requires", required})
 	}

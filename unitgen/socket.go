@@ -48,17 +48,46 @@ func Listens(ports []spec.Port, ipv6 bool) []Listen {
 // but not while that is restarted (BindsTo= would stop it then). Traffic is led
 // past it by the firewall, so nothing is ever accepted from it.
 //
+// The socket of a container that connections start stays, whether that runs or
+// not: it starts the service, or the proxy, see Proxy.
+//
 // An address need not be there yet, as at boot.
 func Socket(c spec.Container, listens []Listen) (Unit, error) {
+	u, err := socket(c, SocketName(c.UnitName()), listens)
+	if err != nil {
+		return Unit{}, err
+	}
+	switch c.Activation.Mode {
+	case spec.ActivateNever:
+		u.Properties = append(u.Properties, Property{"StopWhenUnneeded", true})
+	case spec.ActivateFD:
+		u.Install = []string{socketsTarget}
+	case spec.ActivateProxy:
+		u.Install = []string{socketsTarget}
+		u.Properties = append(u.Properties, Property{"Service", ProxyName(c.UnitName())}, unlimitedTrigger)
+	}
+	sortProperties(u.Properties)
+	return u, nil
+}
+
+// socketsTarget is where sockets are enabled.
+const socketsTarget = "sockets.target"
+
+// unlimitedTrigger keeps systemd from closing a socket for good because it has
+// started its service too often: the proxy limits that itself.
+var unlimitedTrigger = Property{"TriggerLimitIntervalUSec", uint64(0)}
+
+// socket returns what all socket units have.
+func socket(c spec.Container, name string, listens []Listen) (Unit, error) {
 	if err := checkName(c.Name); err != nil {
 		return Unit{}, err
 	}
 	for _, l := range listens {
 		if _, err := netip.ParseAddrPort(l.Address); err != nil {
-			return Unit{}, fmt.Errorf("unit %s: address %q: %w", SocketName(c.UnitName()), l.Address, spec.ErrInvalid)
+			return Unit{}, fmt.Errorf("unit %s: address %q: %w", name, l.Address, spec.ErrInvalid)
 		}
 	}
-	u := Unit{Name: SocketName(c.UnitName()), ID: c.ID, Properties: []Property{
+	return Unit{Name: name, ID: c.ID, Properties: []Property{
 		{"BindIPv6Only", "ipv6-only"},
 		{"CollectMode", "inactive-or-failed"},
 		{"Description", printable("Published ports of container " + c.Name)},
@@ -66,7 +95,5 @@ func Socket(c spec.Container, listens []Listen) (Unit, error) {
 		{"FreeBind", true},
 		{"Listen", listens},
 		{"Slice", or(c.Slice, DefaultSlice)},
-		{"StopWhenUnneeded", true},
-	}}
-	return u, nil
+	}}, nil
 }

@@ -5,6 +5,7 @@
 //
 //	cleat-init [--root DIR] [--runroot DIR] start ID   ExecStart= of the unit
 //	cleat-init [--root DIR] [--runroot DIR] post ID    ExecStopPost= of the unit
+//	cleat-init [--root DIR] [--runroot DIR] close ID   ExecStop= of one that connections start
 //	cleat-init [--root DIR] [--runroot DIR] network-restore
 //	                                  of cleat-network-restore.service: bridges and firewall
 //
@@ -44,7 +45,7 @@ func run(ctx context.Context, args []string) int {
 		args = args[2:]
 	}
 	if len(args) == 0 {
-		return report(errors.New("usage: cleat-init [--root DIR] [--runroot DIR] start ID|post ID|network-restore"))
+		return report(errors.New("usage: cleat-init [--root DIR] [--runroot DIR] start ID|post ID|close ID|network-restore"))
 	}
 	return verb(ctx, state.At(root, runRoot), args)
 }
@@ -56,11 +57,13 @@ func verb(ctx context.Context, store *state.Store, args []string) int {
 		return start(ctx, store, args[1])
 	case args[0] == "post" && len(args) == 2:
 		return report(post(ctx, store, args[1], endFromEnv()))
+	case args[0] == "close" && len(args) == 2:
+		return report(wires(store).Close(ctx, args[1]))
 	case args[0] == "network-restore" && len(args) == 1:
 		return report(restoreNetworks(ctx, store))
-	case args[0] == sandbox.VerbSetup && len(args) == 3:
+	case args[0] == sandbox.VerbSetup && len(args) == 4:
 		// Its first stage reports what it returns.
-		return sandbox.ExitOf(sandbox.Setup(args[1], args[2], hooks(ctx)))
+		return sandbox.ExitOf(sandbox.Setup(args[1], args[2], args[3], hooks(ctx)))
 	case args[0] == sandbox.VerbExec && len(args) == 2:
 		return sandbox.ExitOf(sandbox.ExecChild(args[1]))
 	}

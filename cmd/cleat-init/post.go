@@ -67,6 +67,7 @@ func post(ctx context.Context, store *state.Store, id string, e end) error {
 	if err != nil {
 		return err
 	}
+	run.Stopped = store.TakeResting(id) || run.Stopped
 	// Trouble with the network or the output must not hide how the run ended.
 	trouble := errors.Join(releaseNetwork(ctx, store, id, annex.AutoRemove), drain(ctx, annex))
 	live, err := store.LoadLive(id)

@@ -87,6 +87,8 @@ type rig struct {
 	broker *broker
 	notify *notifySocket
 	env    []string // of cleat-init
+
+	sockets []*os.File // that the service manager hands over
 }
 
 func newRig(t testing.TB, args ...string) *rig {
@@ -132,6 +134,11 @@ type started struct {
 func (r *rig) command(args ...string) *exec.Cmd {
 	args = append([]string{"--root", r.store.Root(), "--runroot", r.store.RunRoot()}, args...)
 	cmd := exec.Command(built.init, args...)
+	if len(r.sockets) > 0 { // as systemd does it, who knows the process's number before it is cleat-init
+		cmd = exec.Command("/bin/sh", append([]string{"-c", `LISTEN_PID=$$ exec "$@"`, "sh", built.init}, args...)...)
+		cmd.ExtraFiles = r.sockets
+		r.env = append(r.env, "LISTEN_FDS="+itoa(len(r.sockets)), "LISTEN_FDNAMES="+names(len(r.sockets)))
+	}
 	cmd.Env = append([]string{"NOTIFY_SOCKET=" + r.notify.path, "INVOCATION_ID=0123456789abcdef0123456789abcdef", "HOST_SECRET=leaked"}, r.env...)
 	return cmd
 }

@@ -136,6 +136,10 @@ func launch(ctx context.Context, store *state.Store, p plan.Plan, run state.Run)
 	if network != nil {
 		opt.Connect, opt.Env = func(pid int) error { return network.plug(ctx, pid) }, network.env
 	}
+	if err := takeSockets(a, &opt); err != nil {
+		fail(store, a.ID, run, err)
+		return err
+	}
 	return sandbox.Launch(p, opt)
 }
 

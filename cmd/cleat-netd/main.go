@@ -8,6 +8,12 @@
 // back with all sockets. To upgrade it, "systemctl restart cleat-netd": questions
 // wait meanwhile. Never "systemctl stop" it while containers run: before version
 // 254 systemd then closes their sockets.
+//
+// It is also what serves single containers whose published ports the firewall alone
+// cannot serve, each for a short while:
+//
+//	cleat-netd [-root DIR] [-runroot DIR] proxy ID   carries connections from sockets to the container
+//	cleat-netd [-root DIR] [-runroot DIR] idle ID    stops the container if it has nothing to do
 package main
 
 import (
@@ -63,19 +69,24 @@ func run() error {
 	runRoot := flag.String("runroot", state.DefaultRunRoot, "`directory` of the records of running containers")
 	idle := flag.Duration("idle", serve.DefaultIdle, "exit after this `time` without containers; negative: never")
 	flag.Parse()
-	if flag.NArg() > 0 {
-		return fmt.Errorf("unexpected argument %q", flag.Arg(0))
-	}
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
 	ctx, stop := signalContext()
 	defer stop()
+	store := state.At(*root, *runRoot)
+	switch {
+	case flag.NArg() == 2 && flag.Arg(0) == "proxy":
+		return proxyFor(ctx, store, flag.Arg(1))
+	case flag.NArg() == 2 && flag.Arg(0) == "idle":
+		return rest(ctx, store, flag.Arg(1))
+	case flag.NArg() > 0:
+		return fmt.Errorf("unexpected argument %q", flag.Arg(0))
+	}
 	cfg, notify, err := configure(*socket, *idle)
 	if err != nil {
 		return err
 	}
-	store := state.At(*root, *runRoot)
 	cfg.Lives = netd.NewLives(filepath.Join(*runRoot, netd.LiveDir))
 	cfg.Network = func(id string) (n netd.Network, err error) { return n, store.LoadNetwork(id, &n) }
 	s, err := serve.New(cfg)

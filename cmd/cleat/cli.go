@@ -18,6 +18,7 @@ import (
 // own part as a small interface, and its test brings a fake of that alone.
 type backend interface {
 	creator
+	launcher
 	starter
 	stopper
 	restarter

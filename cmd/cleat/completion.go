@@ -39,7 +39,7 @@ func containerNames(cmd *cobra.Command, eng lister, keep func(engine.Container) 
 func isRunning(ct engine.Container) bool { return ct.Status == engine.StatusRunning }
 func isPaused(ct engine.Container) bool  { return ct.Status == engine.StatusPaused }
 func isStopped(ct engine.Container) bool {
-	return ct.Status == engine.StatusExited || ct.Status == engine.StatusCreated
+	return ct.Status == engine.StatusExited || ct.Status == engine.StatusCreated || ct.Status == engine.StatusSleeping
 }
 
 // completeImages completes the names of images.

@@ -49,6 +49,7 @@ func (f *createFlags) options(fs *pflag.FlagSet, c *cli, args []string) (engine.
 	ct.Ulimits, ct.Sysctls = f.ulimits.Values, opts.Map(f.sysctls.Values)
 	ct.Hostname, ct.Domainname = f.hostname, f.domainname
 	ct.PIDMode, ct.IPCMode, ct.UTSMode, ct.CgroupnsMode = f.pidMode.Value, f.ipcMode.Value, f.utsMode.Value, f.cgns.Value
+	ct.Activation = spec.Activation{Mode: f.activate.Value, IdleTimeout: f.idle.Value}
 	ct.Network = spec.Network{
 		Ports: slices.Concat(f.publish.Values...), PublishAll: f.publishAll, Exposed: slices.Concat(f.expose.Values...),
 		ExtraHosts: f.extraHosts.Values,

@@ -31,6 +31,11 @@ func (m *maker) Create(_ context.Context, opt engine.CreateOptions) (engine.Cont
 	return engine.Container{Container: spec.Container{ID: "4242", Name: "web"}}, m.fail
 }
 
+func (m *maker) Launch(_ context.Context, ref string) error {
+	m.started = append(m.started, ref)
+	return nil
+}
+
 func (m *maker) Start(_ context.Context, ref string) error {
 	m.started = append(m.started, ref)
 	return nil

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/spf13/pflag"
 
@@ -22,6 +23,8 @@ type networkFlags struct {
 	aliases, links  *opts.List[string]
 	publish, expose *opts.List[[]spec.Port]
 	publishAll      bool
+	activate        *opts.One[spec.ActivationMode]
+	idle            *opts.One[time.Duration]
 }
 
 func (f *networkFlags) define(fs *pflag.FlagSet) {
@@ -42,6 +45,10 @@ func (f *networkFlags) define(fs *pflag.FlagSet) {
 	fs.BoolVarP(&f.publishAll, "publish-all", "P", false, "Publish all exposed ports to random ports")
 	f.expose = opts.NewList("", engine.ParseExpose)
 	fs.Var(f.expose, "expose", "Expose a port or a range of ports")
+	f.activate = opts.NewOne("string", opts.Activation)
+	fs.Var(f.activate, "activate", `Start the container on the first connection to a published port: "fd" hands it the sockets, "proxy" is for any image`)
+	f.idle = opts.NewOne("duration", opts.IdleTimeout)
+	fs.Var(f.idle, "idle-timeout", "With --activate proxy: stop the container when it has had no connection for so long (10m)")
 	refuse(fs, []refusedFlag{{name: "link-local-ip", reason: opts.NoLinkLocal}})
 	for _, old := range []string{"net", "net-alias"} {
 		_ = fs.MarkHidden(old) // both are defined above

@@ -19,6 +19,11 @@ type runner interface {
 	killer
 }
 
+// launcher brings up a container that was just made.
+type launcher interface {
+	Launch(ctx context.Context, ref string) error
+}
+
 // runFlags are those that run has beyond those of create.
 type runFlags struct {
 	*createFlags
@@ -59,6 +64,9 @@ func (c *cli) run(cmd *cobra.Command, f *runFlags, args []string) error {
 	if err != nil {
 		return ownFailure(err)
 	}
+	if st.any() && opt.Container.Activated() {
+		return ownFailure(errors.New("conflicting options: with --activate nothing runs yet that could be attached to: add --detach (-d)"))
+	}
 	opt.Container.Process.StdinOnce = f.interactive && st.stdin
 	eng, err := c.engine()
 	if err != nil {
@@ -69,7 +77,7 @@ func (c *cli) run(cmd *cobra.Command, f *runFlags, args []string) error {
 		return ownFailure(err)
 	}
 	if !st.any() {
-		if err := eng.Start(cmd.Context(), made.ID); err != nil {
+		if err := eng.Launch(cmd.Context(), made.ID); err != nil {
 			return ownFailure(err)
 		}
 		fmt.Fprintln(c.out, made.ID)

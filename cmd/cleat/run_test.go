@@ -38,6 +38,7 @@ func TestRunFailures(t *testing.T) {
 		"detach keys":            {bystander{}, []string{"--detach-keys", "foo", "img"}, outcome{Err: "cleat: invalid detach keys (foo): Unknown character: 'foo'" + trailer, Code: 125}},
 		"create fails":           {&maker{fail: errors.New("no space")}, []string{"-d", "img"}, outcome{Err: "cleat: no space" + trailer, Code: 125}},
 		"attach fails":           {&failer{attach: errors.New("no broker")}, []string{"img"}, outcome{Err: "cleat: no broker" + trailer, Code: 125}},
+		"nothing to attach to":   {&maker{}, []string{"--activate", "proxy", "-p", "80:80", "img"}, outcome{Err: "cleat: conflicting options: with --activate nothing runs yet that could be attached to: add --detach (-d)" + trailer, Code: 125}},
 		"the command is missing": {&failer{start: start}, []string{"-d", "img"}, outcome{Err: "cleat: " + start.Message + trailer, Code: 127}},
 	}
 	for name, tt := range tests {
@@ -57,6 +58,8 @@ type failer struct {
 func (f *failer) Attach(context.Context, string, engine.AttachOptions) (*engine.Session, error) {
 	return nil, f.attach
 }
+func (f *failer) Launch(context.Context, string) error { return f.start }
+
 func (f *failer) Start(context.Context, string) error { return f.start }
 
 func TestStreamsThatARunAttaches(t *testing.T) {

@@ -66,10 +66,10 @@ func NewContainerFilter(l Filters) (ContainerFilter, error) {
 
 func checkStatus(s string) error {
 	switch engine.Status(s) {
-	case engine.StatusCreated, engine.StatusRunning, engine.StatusPaused, engine.StatusRestarting, engine.StatusExited, engine.StatusDead, "removing":
+	case engine.StatusCreated, engine.StatusRunning, engine.StatusPaused, engine.StatusRestarting, engine.StatusExited, engine.StatusDead, engine.StatusSleeping, "removing":
 		return nil
 	}
-	return invalid("invalid filter 'status=%s': the states are created, running, paused, restarting, removing, exited and dead", s)
+	return invalid("invalid filter 'status=%s': the states are created, running, paused, restarting, removing, sleeping, exited and dead", s)
 }
 
 // Apply returns the containers of list that match, in its order. Without
@@ -82,7 +82,7 @@ func (f ContainerFilter) Apply(list []engine.Container, anyState bool) ([]engine
 	anyState = anyState || len(f.values["status"]) > 0 || len(f.values["exited"]) > 0
 	var out []engine.Container
 	for _, ct := range list {
-		up := ct.Status == engine.StatusRunning || ct.Status == engine.StatusPaused || ct.Status == engine.StatusRestarting
+		up := ct.Status == engine.StatusRunning || ct.Status == engine.StatusPaused || ct.Status == engine.StatusRestarting || ct.Status == engine.StatusSleeping
 		if (anyState || up) && m.match(ct) {
 			out = append(out, ct)
 		}

@@ -70,6 +70,11 @@ func StatusText(ct engine.Container, now time.Time) string {
 		return fmt.Sprintf("Restarting (%d) %s", ct.Run.ExitCode, ago(now, ct.Run.FinishedAt))
 	case engine.StatusDead:
 		return "Dead"
+	case engine.StatusSleeping:
+		if ct.Run.FinishedAt.IsZero() {
+			return "Sleeping"
+		}
+		return "Sleeping " + units.HumanDuration(now.Sub(ct.Run.FinishedAt))
 	case engine.StatusExited:
 		if ct.Run.FinishedAt.IsZero() {
 			return fmt.Sprintf("Exited (%d)", ct.Run.ExitCode)

@@ -51,6 +51,14 @@ func HasIPv6() bool {
 	return err == nil
 }
 
+// FiltersBridges6 reports whether what IPv6 packets pass on a bridge goes through
+// the firewall of routed ones (br_netfilter): then it cannot lead [::1] to a
+// container, see package nft.
+func FiltersBridges6() bool {
+	on, err := has("bridge/bridge-nf-call-ip6tables", "1")
+	return err == nil && on
+}
+
 // bridgeSysctls sets what the network needs on the host.
 func bridgeSysctls(n *netd.Network) error {
 	if n.Subnet6() != nil && !HasIPv6() {

@@ -45,7 +45,7 @@ func (h Host) Rewire(ctx context.Context, w netd.Wiring, t Target) (before, now 
 	gone := less(before, now)
 	both := now
 	both.Endpoints = slices.Concat(now.Endpoints, gone)
-	if err := h.Lives().Save(both); err != nil {
+	if err := h.update(ctx, both); err != nil {
 		return before, now, err
 	}
 	u.Push("restore network record", func(context.Context) error { return h.Lives().Save(before) })
@@ -60,7 +60,7 @@ func (h Host) Rewire(ctx context.Context, w netd.Wiring, t Target) (before, now 
 			return before, now, err
 		}
 	}
-	return before, now, h.Lives().Save(now)
+	return before, now, h.update(ctx, now)
 }
 
 // next returns the record that a container has with wiring w, its new addresses
@@ -191,6 +191,9 @@ func (h Host) publish(ctx context.Context, l netd.Live) error {
 	}
 	if err := h.open(ctx, l.Table, state); err != nil {
 		return err
+	}
+	if l.Activated { // a flow that the proxy carries stays with it
+		return nil
 	}
 	return link.ForgetFlows(l.Ports)
 }

@@ -51,7 +51,7 @@ func (h Host) Prepare(ctx context.Context, w netd.Wiring, id, cgroup string) (l 
 		return netd.Live{}, err
 	}
 	l = netd.Live{
-		ContainerID: id, Cgroup: cgroup, Ports: w.Ports, Table: w.Table,
+		ContainerID: id, Cgroup: cgroup, Ports: w.Ports, Activated: w.Activated, Loopback6: link.FiltersBridges6(), Table: w.Table,
 		Resolver: w.Resolver, Names: w.Names, DNS: w.DNS, Internal: true,
 	}
 	for _, c := range w.Connections {
@@ -64,7 +64,7 @@ func (h Host) Prepare(ctx context.Context, w netd.Wiring, id, cgroup string) (l 
 		l.Endpoints = append(l.Endpoints, e)
 		l.Links = append(l.Links, c.Links...)
 	}
-	return l, h.Lives().Save(l)
+	return l, h.record(ctx, l)
 }
 
 // lease takes the addresses of one connection. The network is looked at again
@@ -137,29 +137,6 @@ func (h Host) resolver() string { return filepath.Join(h.RunRoot, ResolverSocket
 // ResolverSocket is the socket of cleat-netd, below the runtime root.
 const ResolverSocket = "netd.sock"
 
-// mappings leads each published port to the container's first address of each
-// family that the world can reach.
-func mappings(l netd.Live) []nft.Mapping {
-	var m nft.Mapping
-	for _, e := range l.Endpoints {
-		if e.Direct {
-			continue
-		}
-		if a := e.Addr4.Addr(); !m.Addr4.IsValid() && e.Gateway4.IsValid() {
-			m.Addr4 = a
-		}
-		if a := e.Addr6.Addr(); !m.Addr6.IsValid() && e.Gateway6.IsValid() {
-			m.Addr6 = a
-		}
-	}
-	all := make([]nft.Mapping, 0, len(l.Ports))
-	for _, p := range l.Ports {
-		m.Port = p
-		all = append(all, m)
-	}
-	return all
-}
-
 // Release gives back all that a container has on the host once its run has ended:
 // ports, addresses, and its record. Its devices go with its namespace. With keep
 // it gets the same addresses again if they are free when it starts.
@@ -191,6 +168,9 @@ func (h Host) Release(ctx context.Context, id string, keep Keep) error {
 	}
 	if keep == KeepAddresses {
 		err = errors.Join(err, h.lasts().Save(l))
+	}
+	if l.Activated {
+		_ = os.Remove(h.UsedFile(id)) // it may never have been made
 	}
 	return errors.Join(err, h.Lives().Remove(id))
 }

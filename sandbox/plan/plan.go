@@ -64,6 +64,7 @@ type Annex struct {
 	Join       []Join `json:",omitempty"` // namespaces of other containers
 	Init       string `json:",omitempty"` // path of the init program to bind at /sbin/docker-init and run as PID 1; "" for none
 	Stdio      Stdio
+	Inherit    bool `json:",omitempty"` // the payload gets the sockets of its unit, see sd_listen_fds(3)
 	Restart    spec.RestartPolicy
 	AutoRemove bool `json:",omitempty"`
 

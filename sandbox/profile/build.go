@@ -196,6 +196,7 @@ func annexOf(c spec.Container, in Input) (plan.Annex, error) {
 		User:        c.Process.User,
 		Groups:      c.Process.Groups,
 		Stdio:       stdio(c, in),
+		Inherit:     c.Activation.Mode == spec.ActivateFD,
 		Restart:     c.Restart,
 		AutoRemove:  c.AutoRemove,
 		StopSignal:  stop,

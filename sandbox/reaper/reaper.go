@@ -21,6 +21,9 @@ const Name = "docker-init"
 // Main runs the command args, which may follow "--", and returns its exit code:
 // 128+n if signal n ended it, 127 if it is not there, 126 if it cannot be run.
 func Main(args []string) int {
+	if len(args) > 1 && args[0] == verbListen {
+		return becomeListener(args[1:])
+	}
 	if len(args) > 0 && args[0] == "--" {
 		args = args[1:]
 	}
@@ -101,6 +104,12 @@ func spawn(args []string) (int, error) {
 		return 0, err
 	}
 	attr := &syscall.ProcAttr{Env: os.Environ(), Files: []uintptr{0, 1, 2}, Sys: &syscall.SysProcAttr{Setpgid: true}}
+	sockets := inherited()
+	if len(sockets) > 0 {
+		attr.Files = append(attr.Files, sockets...)
+		path, args = self, append([]string{Name, verbListen, path}, args...)
+		defer forget(sockets)
+	}
 	if _, err := unix.IoctlGetInt(0, unix.TIOCGPGRP); err == nil {
 		attr.Sys.Setpgid, attr.Sys.Foreground = false, true
 	}

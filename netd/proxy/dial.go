@@ -1,0 +1,152 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/cleat-project/cleat/netd"
+	"github.com/cleat-project/cleat/spec"
+)
+
+const (
+	// The kernel tells nobody of a listen(2) in another's network, so a container
+	// that does not listen yet is tried again, soon at first.
+	firstPause, longestPause = time.Millisecond, 50 * time.Millisecond
+
+	// dialTimeout is how long an answer from a container may take. One whose run
+	// has just ended gives none.
+	dialTimeout = time.Second
+
+	// maxRuns is how many runs of a container a connection lives through.
+	maxRuns = 3
+)
+
+// errEnded means that a run has ended while it was waited for.
+var errEnded = errors.New("the container has ended")
+
+// dial connects to the container, which is woken if need be, once it listens.
+func (s *server) dial(ctx context.Context, p netd.Port, six bool) (net.Conn, Run, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.Patience)
+	defer cancel()
+	seen := map[string]bool{}
+	for wait := firstPause; len(seen) <= maxRuns; wait = min(2*wait, longestPause) {
+		run, err := s.run(ctx)
+		var conn net.Conn
+		if err == nil {
+			seen[run.ID] = true
+			conn, err = s.reach(ctx, run, p, six)
+		}
+		if err == nil && !s.current(run) {
+			// Whoever is about to end the run has either seen the connection, and lets
+			// it go on, or not: then the next run gets it.
+			err = errors.Join(errEnded, conn.Close())
+		}
+		if err == nil {
+			s.lead(ctx, p)
+			return conn, run, nil
+		}
+		if !errors.Is(err, errEnded) || s.Wake == nil || !pause(ctx, wait) {
+			return nil, run, err
+		}
+	}
+	return nil, Run{}, errEnded
+}
+
+// lead tells that the container listens at p, which the connection at hand need
+// not wait for.
+func (s *server) lead(ctx context.Context, p netd.Port) {
+	if s.Lead == nil {
+		return
+	}
+	ctx = context.WithoutCancel(ctx)
+	s.busy.add()
+	go func() {
+		defer s.busy.done()
+		if err := s.Lead(ctx, p); err != nil {
+			s.Warn(fmt.Sprintf("lead port %s to the container: %v", p, err))
+		}
+	}()
+}
+
+// current reports whether run goes on and is not about to be ended.
+func (s *server) current(run Run) bool {
+	now, err := s.Run()
+	return err == nil && now.ID == run.ID
+}
+
+// run returns the run under way, which it has started if there was none.
+func (s *server) run(ctx context.Context) (Run, error) {
+	run, err := s.Run()
+	if !errors.Is(err, spec.ErrNotFound) {
+		return run, err
+	}
+	if s.Wake == nil {
+		return run, errEnded
+	}
+	if err := s.waker.wake(ctx, s); err != nil {
+		return run, err
+	}
+	run, err = s.Run()
+	if errors.Is(err, spec.ErrNotFound) { // it has ended already, or is about to be ended
+		err = errEnded
+	}
+	return run, err
+}
+
+// waker has the container woken by one connection for all.
+type waker struct {
+	mu     sync.Mutex
+	err    error
+	failed time.Time
+}
+
+// wake returns once there is a run. After a failure it is not tried again at once,
+// however many connections there are.
+func (w *waker) wake(ctx context.Context, s *server) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if _, err := s.Run(); err == nil {
+		return nil
+	}
+	if w.err != nil && time.Since(w.failed) < s.Linger {
+		return w.err
+	}
+	if w.err = s.Wake(ctx); w.err != nil {
+		w.failed = time.Now()
+	}
+	return w.err
+}
+
+// reach connects to a run once it listens.
+func (s *server) reach(ctx context.Context, run Run, p netd.Port, six bool) (net.Conn, error) {
+	addr := run.addr(six)
+	if !addr.IsValid() {
+		return nil, fmt.Errorf("it has no address: %w", spec.ErrNotFound)
+	}
+	dialer := net.Dialer{Timeout: dialTimeout}
+	for wait := firstPause; ; wait = min(2*wait, longestPause) {
+		if p.Proto != netd.UDP || bound(run.PID, p.ContainerPort) {
+			conn, err := dialer.DialContext(ctx, string(p.Proto), netip.AddrPortFrom(addr, p.ContainerPort).String())
+			if err == nil {
+				return conn, nil
+			}
+		}
+		if !s.current(run) {
+			return nil, errEnded
+		}
+		if !pause(ctx, wait) {
+			return nil, fmt.Errorf("the container does not listen at port %d/%s", p.ContainerPort, p.Proto)
+		}
+	}
+}
+
+// bound reports whether a process in the network of process pid has a UDP socket at
+// a port, see proc_pid_net(5).
+func bound(pid int, port uint16) bool {
+	return len(socketsAt(pid, "udp", port)) > 0
+}
