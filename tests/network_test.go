@@ -3,7 +3,6 @@ package tests
 import (
 	"fmt"
 	"net"
-	"os"
 	"strings"
 	"testing"
 )
@@ -106,7 +105,6 @@ func (s netSite) table(t testing.TB) string {
 // TestPublish shows who reaches a published port, and who does not.
 func TestPublish(t *testing.T) {
 	s := newNetSite(t)
-	s.withoutBridgeFilter(t)
 	s.serve(t, "web", "-p", "8080:80", "-p", "8080:80/udp", "-p", "127.0.0.1:8081:80", "-p", "[::1]:8081:80", "-p", hostLAN4+":8082:80")
 	s.serve(t, "other")
 	web4 := s.address(t, "web", "bridge", false)
@@ -158,16 +156,6 @@ func TestPublish(t *testing.T) {
 	})
 	s.must(t, "rm", "-f", "web", "other")
 	s.empty(t)
-}
-
-// withoutBridgeFilter turns off what some kernels have built in and most load for
-// Docker alone: where it is on, [::1] does not lead to containers, see package nft.
-func (s netSite) withoutBridgeFilter(t testing.TB) {
-	t.Helper()
-	const key = "bridge/bridge-nf-call-ip6tables"
-	if _, err := os.Stat("/proc/sys/net/" + key); err == nil {
-		s.host.SetSysctl(key, "0")
-	}
 }
 
 // TestPortsAreReserved shows what happens to those who want a port that is taken.

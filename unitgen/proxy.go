@@ -57,7 +57,7 @@ func ProxySocket(c spec.Container, listens []Listen) (Unit, error) {
 	if err != nil {
 		return Unit{}, err
 	}
-	u.Properties = append(u.Properties, Property{"StopWhenUnneeded", true}, unlimitedTrigger)
+	u.Properties = append(u.Properties, Property{"StopWhenUnneeded", true}, descriptorName(c), unlimitedTrigger)
 	sortProperties(u.Properties)
 	return u, nil
 }
@@ -78,6 +78,9 @@ func Proxy(c spec.Container, in ProxyInput) (Unit, error) {
 	u.Properties = append(u.Properties,
 		Property{"LimitNOFILE", uint64(1 << 19)}, // two for each connection
 		Property{relation, []string{c.UnitName()}},
+		// One that cannot work would be started by its socket again and again.
+		Property{"Restart", "on-failure"},
+		Property{"RestartUSec", uint64(time.Second / time.Microsecond)},
 		Property{"Type", "simple"},
 	)
 	sortProperties(u.Properties)

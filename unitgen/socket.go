@@ -62,9 +62,10 @@ func Socket(c spec.Container, listens []Listen) (Unit, error) {
 		u.Properties = append(u.Properties, Property{"StopWhenUnneeded", true})
 	case spec.ActivateFD:
 		u.Install = []string{socketsTarget}
+		u.Properties = append(u.Properties, descriptorName(c))
 	case spec.ActivateProxy:
 		u.Install = []string{socketsTarget}
-		u.Properties = append(u.Properties, Property{"Service", ProxyName(c.UnitName())}, unlimitedTrigger)
+		u.Properties = append(u.Properties, Property{"Service", ProxyName(c.UnitName())}, descriptorName(c), unlimitedTrigger)
 	}
 	sortProperties(u.Properties)
 	return u, nil
@@ -73,8 +74,13 @@ func Socket(c spec.Container, listens []Listen) (Unit, error) {
 // socketsTarget is where sockets are enabled.
 const socketsTarget = "sockets.target"
 
+// descriptorName is what those who are given the sockets are told that they are
+// called. The unit's name, which is the default, may have a colon in it, and that is
+// what separates such names.
+func descriptorName(c spec.Container) Property { return Property{"FileDescriptorName", c.Name} }
+
 // unlimitedTrigger keeps systemd from closing a socket for good because it has
-// started its service too often: the proxy limits that itself.
+// started its service too often: that limits itself, see Proxy.
 var unlimitedTrigger = Property{"TriggerLimitIntervalUSec", uint64(0)}
 
 // socket returns what all socket units have.
