@@ -159,6 +159,9 @@ func fillFromImage(c *spec.Container, opt CreateOptions, img Image) error {
 	if err := fillHealth(c, cfg); err != nil {
 		return err
 	}
+	if c.Notify == spec.NotifyHealthy && c.Healthcheck.Argv() == nil {
+		return invalid("sdnotify=healthy: there is no health check: give a command with --health-cmd")
+	}
 	for _, target := range sortedKeys(cfg.Volumes) {
 		if !hasTarget(c.Mounts, target) {
 			c.Mounts = append(c.Mounts, spec.Mount{Type: spec.MountVolume, Target: target})

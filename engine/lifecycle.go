@@ -230,6 +230,9 @@ func (e *Engine) explainStart(ctx context.Context, c spec.Container, err error) 
 		}
 	}
 	exit, exitErr := e.state.LoadExit(c.ID)
+	if exitErr == nil && exit.Error == "" && c.Notify != spec.NotifyStarted {
+		return &StartError{Name: c.Name, Code: cmp.Or(exit.Code, 125), Message: fmt.Sprintf("it ended with exit code %d before it was ready (--sdnotify=%s)", exit.Code, c.Notify)}
+	}
 	if exitErr != nil || exit.Error == "" {
 		return &StartError{Name: c.Name, Code: 125, Message: fmt.Sprintf("%v; see 'journalctl -u %s'", job, c.UnitName())}
 	}

@@ -55,6 +55,7 @@ func (e *Engine) profileInput(c spec.Container, opt CreateOptions, img Image) (p
 		VolumesDir:    filepath.Join(e.opt.Root, "volumes"),
 		StdioSocket:   e.stdioSocket(),
 		HealthSocket:  filepath.Join(e.opt.RunRoot, "healthd.sock"),
+		NotifyDir:     filepath.Dir(e.state.NotifyDir(c.ID)),
 		InitBinary:    filepath.Join(e.opt.Libexec, initProgram),
 		JournalFields: journalFields(c, opt),
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"time"
 
 	"github.com/cleat-project/cleat/journal/event"
@@ -20,12 +21,35 @@ type run struct {
 	live      state.Live
 	payload   *sandbox.Payload
 
-	store  *state.Store
-	helper string
-	warn   func(format string, args ...any)
+	notices *os.File // the socket at which the payload says how it is doing; nil without one
+	filter  noticeFilter
+
+	store   *state.Store
+	helper  string
+	manager *Manager
+	warn    func(format string, args ...any)
 
 	cancel func()
 	done   chan struct{} // closed once nothing more is written
+}
+
+// check runs the checks until ctx is done.
+func (r *run) check(ctx context.Context) {
+	m := r.monitor()
+	if m.health.Status == state.HealthHealthy {
+		r.sayReady() // should the server before this one not have come to it
+	}
+	m.run(ctx)
+}
+
+// sayReady tells the service manager of the first success, if it waits for that.
+func (r *run) sayReady() {
+	if r.container.Notify != spec.NotifyHealthy {
+		return
+	}
+	if err := r.manager.send(r.payload, "READY=1"); err != nil {
+		r.warn("say that container %q is ready: %v", r.container.Name, err)
+	}
 }
 
 // monitor returns the monitor of r, which goes on from what a server before this
@@ -54,6 +78,9 @@ func (r *run) record(h state.Health, changed bool) {
 	if err := r.store.SaveHealth(r.container.ID, h); err != nil {
 		r.warn("health of container %q: %v, ignoring", r.container.Name, err)
 	}
+	if changed && h.Status == state.HealthHealthy {
+		r.sayReady()
+	}
 	if changed {
 		r.tell("health_status: " + string(h.Status))
 	}
@@ -62,7 +89,13 @@ func (r *run) record(h state.Health, changed bool) {
 // end is called when nothing more is written. The record of a container that has
 // been removed meanwhile may have been written since.
 func (r *run) end() {
+	if r.notices != nil && r.payload.Ended() { // else a server after this one goes on
+		r.manager.forget(r.container.ID)
+	}
 	r.payload.Close()
+	if r.notices != nil {
+		_ = r.notices.Close()
+	}
 	if _, err := r.store.Load(r.container.ID); errors.Is(err, spec.ErrNotFound) {
 		_ = r.store.ForgetHealth(r.container.ID) // else "system check" does
 	}

@@ -9,6 +9,9 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/cleat-project/cleat/internal/fdstore"
 	"github.com/cleat-project/cleat/sandbox"
 	"github.com/cleat-project/cleat/spec"
 	"github.com/cleat-project/cleat/state"
@@ -21,8 +24,14 @@ const DefaultIdle = 30 * time.Second
 type Config struct {
 	Socket *net.UnixConn // where package enlist sends to; the server owns it
 	Store  *state.Store
-	Helper string        // path of cleat-init, which becomes the commands of checks
-	Idle   time.Duration // without containers after which Serve returns; 0 means DefaultIdle, negative never
+	Helper string // path of cleat-init, which becomes the commands of checks
+
+	// Manager is the service manager; nil is for tests. Stored are descriptors
+	// that it kept for an earlier server; the server owns them.
+	Manager *Manager
+	Stored  []fdstore.Passed
+
+	Idle time.Duration // without containers after which Serve returns; 0 means DefaultIdle, negative never
 
 	// Warn takes a message about something that is wrong outside of the server.
 	Warn func(format string, args ...any)
@@ -36,6 +45,8 @@ type Server struct {
 	mu     sync.Mutex
 	runs   map[string]*run // by id of the container
 	closed bool
+
+	stored map[string]int // notification sockets that nobody has yet, by id; of the goroutine of Serve alone
 }
 
 // New makes a server.
@@ -43,7 +54,11 @@ func New(cfg Config) *Server {
 	if cfg.Idle == 0 {
 		cfg.Idle = DefaultIdle
 	}
-	return &Server{cfg: cfg, runs: map[string]*run{}}
+	s := &Server{cfg: cfg, runs: map[string]*run{}, stored: map[string]int{}}
+	for _, p := range cfg.Stored {
+		s.keep(p.Name, p.FD)
+	}
+	return s
 }
 
 // Serve works until ctx is done, which it returns the cause of, or until there has
@@ -60,7 +75,7 @@ func (s *Server) Serve(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, s.wake)
 	defer stop()
 	for {
-		id, err := s.next()
+		id, fds, err := s.next()
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
@@ -72,8 +87,20 @@ func (s *Server) Serve(ctx context.Context) error {
 		case err != nil:
 			return fmt.Errorf("read from the socket: %w", err)
 		default:
-			s.begin(ctx, id)
+			s.enlisted(ctx, id, fds)
 		}
+	}
+}
+
+// enlisted begins with a container that has just been started.
+func (s *Server) enlisted(ctx context.Context, id string, fds []int) {
+	for _, fd := range fds {
+		s.keep(id, fd)
+	}
+	s.begin(ctx, id)
+	if fd, ok := s.stored[id]; ok { // there is no use for it
+		_ = unix.Close(fd)
+		delete(s.stored, id)
 	}
 }
 
@@ -86,17 +113,43 @@ func (s *Server) adopt(ctx context.Context) error {
 	for _, id := range ids {
 		s.begin(ctx, id)
 	}
+	for id, fd := range s.stored { // of containers that have ended
+		_ = unix.Close(fd)
+		s.cfg.Manager.forget(id)
+	}
+	clear(s.stored)
 	return nil
+}
+
+// keep remembers a notification socket until its container is looked at.
+func (s *Server) keep(id string, fd int) {
+	if old, ok := s.stored[id]; ok {
+		_ = unix.Close(old)
+	}
+	s.stored[id] = fd
 }
 
 // idLength is that of a container's id.
 const idLength = 64
 
-// next waits for the next container's id.
-func (s *Server) next() (string, error) {
+// next waits for the next container's id, and its notification socket.
+func (s *Server) next() (id string, fds []int, err error) {
 	var buf [idLength + 1]byte
-	n, _, err := s.cfg.Socket.ReadFrom(buf[:])
-	return string(buf[:n]), err
+	oob := make([]byte, unix.CmsgSpace(4)) // for one descriptor
+	n, oobn, _, _, err := s.cfg.Socket.ReadMsgUnix(buf[:], oob)
+	if err != nil {
+		return "", nil, err
+	}
+	messages, err := unix.ParseSocketControlMessage(oob[:oobn])
+	if err != nil {
+		return "", nil, fmt.Errorf("decode control message: %w", err)
+	}
+	for _, m := range messages {
+		if more, err := unix.ParseUnixRights(&m); err == nil {
+			fds = append(fds, more...)
+		}
+	}
+	return string(buf[:n]), fds, nil
 }
 
 // wake makes next return for good.
@@ -142,12 +195,18 @@ func (s *Server) begin(ctx context.Context, id string) {
 	old := s.runs[id]
 	s.mu.Unlock()
 	if old != nil {
-		if old.live.InvocationID == r.live.InvocationID && old.live.PID == r.live.PID {
+		_, bringsSocket := s.stored[id]
+		if old.live.InvocationID == r.live.InvocationID && old.live.PID == r.live.PID && !bringsSocket {
 			r.payload.Close()
 			return
 		}
-		old.cancel() // it is over, which its goroutine is about to notice
+		// It is over, which its goroutine is about to notice; or it was found by
+		// adopt, before its notification socket had come.
+		old.cancel()
 		<-old.done
+	}
+	if r.container.Notify == spec.NotifyContainer {
+		r.notices = s.noticesOf(r)
 	}
 	ctx, r.cancel = context.WithCancel(ctx)
 	s.mu.Lock()
@@ -164,8 +223,8 @@ func (s *Server) open(id string) (*run, error) {
 	if err != nil {
 		return nil, err
 	}
-	if c.Healthcheck.Argv() == nil {
-		return nil, fmt.Errorf("health check of %s: %w", c.Name, spec.ErrNotFound)
+	if !c.Watched() {
+		return nil, fmt.Errorf("container %s has no check: %w", c.Name, spec.ErrNotFound)
 	}
 	live, err := s.cfg.Store.LoadLive(id)
 	if err != nil {
@@ -177,7 +236,7 @@ func (s *Server) open(id string) (*run, error) {
 	}
 	return &run{
 		container: c, live: live, payload: payload, done: make(chan struct{}),
-		store: s.cfg.Store, helper: s.cfg.Helper, warn: s.cfg.Warn,
+		store: s.cfg.Store, helper: s.cfg.Helper, manager: s.cfg.Manager, warn: s.cfg.Warn,
 	}, nil
 }
 
@@ -186,7 +245,12 @@ func (s *Server) follow(ctx context.Context, r *run) {
 	defer close(r.done)
 	defer r.cancel()
 	var checks sync.WaitGroup
-	checks.Go(func() { r.monitor().run(ctx) })
+	if r.container.Healthcheck.Argv() != nil {
+		checks.Go(func() { r.check(ctx) })
+	}
+	if r.notices != nil {
+		checks.Go(func() { r.passOn(ctx) })
+	}
 	if err := r.payload.Wait(ctx); err != nil && ctx.Err() == nil {
 		s.cfg.Warn("watch container %q: %v, ignoring", r.container.Name, err)
 	}

@@ -25,6 +25,10 @@ type LaunchOptions struct {
 	// NotifySocket is the service manager's, $NOTIFY_SOCKET; "" for none.
 	NotifySocket string
 
+	// ReadyLater says that somebody else tells the service manager that the
+	// container is ready.
+	ReadyLater bool
+
 	// Env is what the payload gets beside the plan's variables, which win.
 	Env []string
 
@@ -224,8 +228,10 @@ func (c *child) guide(manager *notifier) error {
 	// A main process that ends before the manager is told that it is ready
 	// counts as failed, and a short payload is faster than this process. That
 	// the command exists and is executable has been looked at.
-	if err := manager.send("READY=1\nNOTIFYACCESS=none"); err != nil {
-		return err
+	if !c.opts.ReadyLater {
+		if err := manager.send("READY=1\nNOTIFYACCESS=none"); err != nil {
+			return err
+		}
 	}
 	if err := c.ch.send(msgGo, ""); err != nil {
 		return errors.Join(errDied, err)

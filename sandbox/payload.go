@@ -47,11 +47,7 @@ func (p *Payload) PID() int { return p.pid }
 func (p *Payload) Wait(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { _ = p.f.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
-	err := p.rc.Read(func(fd uintptr) bool {
-		ended := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-		n, err := unix.Poll(ended, 0)
-		return err == nil && n > 0
-	})
+	err := p.rc.Read(hasEnded)
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
@@ -59,6 +55,19 @@ func (p *Payload) Wait(ctx context.Context) error {
 		return fmt.Errorf("wait for process %d: %w", p.pid, err)
 	}
 	return nil
+}
+
+// Ended reports whether the process has ended.
+func (p *Payload) Ended() bool {
+	var ended bool
+	err := p.rc.Control(func(fd uintptr) { ended = hasEnded(fd) })
+	return err != nil || ended
+}
+
+func hasEnded(pidfd uintptr) bool {
+	fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
+	n, err := unix.Poll(fds, 0)
+	return err == nil && n > 0
 }
 
 // Frozen reports whether the container is frozen, as by "pause".

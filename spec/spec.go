@@ -71,6 +71,7 @@ type Container struct {
 	Log         LogConfig
 
 	Healthcheck *Healthcheck `json:",omitempty"` // nil means no checks
+	Notify      NotifyMode   `json:",omitempty"` // when systemd is told that the container is ready
 }
 
 // Image says which image a container runs.

@@ -93,6 +93,13 @@ func (s *Store) sweepHealth() error {
 	return err
 }
 
+// NotifyDir returns the directory of container id's notification socket, see
+// spec.NotifyContainer. It exists while the container runs.
+func (s *Store) NotifyDir(id string) string { return filepath.Join(s.runRoot, "notify", id) }
+
+// DropNotify removes that directory, if there is one.
+func (s *Store) DropNotify(id string) error { return os.RemoveAll(s.NotifyDir(id)) }
+
 func (s *Store) healthDir() string { return filepath.Join(s.runRoot, "health") }
 
 func (s *Store) healthPath(id string) string { return filepath.Join(s.healthDir(), id) }

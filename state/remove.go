@@ -79,7 +79,7 @@ func (s *Store) forget(id string) error {
 	if err := s.removeLive(id); err != nil {
 		return err
 	}
-	if err := s.ForgetHealth(id); err != nil {
+	if err := errors.Join(s.ForgetHealth(id), s.DropNotify(id)); err != nil {
 		return err
 	}
 	if err := os.Remove(s.lockPath(id)); err != nil && !errors.Is(err, fs.ErrNotExist) {

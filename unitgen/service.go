@@ -184,7 +184,7 @@ func ordering(c spec.Container, in ServiceInput) ([]Property, error) {
 	if in.Names {
 		daemons = append(daemons, NamesSocket)
 	}
-	if c.Healthcheck.Argv() != nil {
+	if c.Watched() {
 		daemons = append(daemons, HealthSocket)
 	}
 	wanted, required := daemons, slices.Clone(in.Mounts)

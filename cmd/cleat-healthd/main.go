@@ -64,7 +64,11 @@ func run() error {
 	}
 	ctx, stop := signalContext()
 	defer stop()
-	socket, err := passedSocket()
+	socket, stored, err := takePassed()
+	if err != nil {
+		return err
+	}
+	manager, err := health.Connect(os.Getenv("NOTIFY_SOCKET"))
 	if err != nil {
 		return err
 	}
@@ -72,12 +76,14 @@ func run() error {
 	if err != nil {
 		return err
 	}
-	if err := ready(); err != nil {
+	server := health.New(health.Config{
+		Socket: socket, Store: state.At(*root, *runRoot), Helper: filepath.Join(filepath.Dir(self), "cleat-init"), Idle: *idle,
+		Manager: manager, Stored: stored, Warn: warn,
+	})
+	if err := manager.Ready(); err != nil {
 		return err
 	}
-	return health.New(health.Config{
-		Socket: socket, Store: state.At(*root, *runRoot), Helper: filepath.Join(filepath.Dir(self), "cleat-init"), Idle: *idle, Warn: warn,
-	}).Serve(ctx)
+	return server.Serve(ctx)
 }
 
 // signalContext returns a context that ends with errSignal as its cause.
@@ -93,37 +99,34 @@ func signalContext() (context.Context, func()) {
 	return ctx, func() { signal.Stop(ch) }
 }
 
-// passedSocket returns the socket that systemd listens at for us.
-func passedSocket() (*net.UnixConn, error) {
+// takePassed returns what systemd passed: the socket that it listens at for us, and
+// the descriptors that it kept.
+func takePassed() (socket *net.UnixConn, stored []fdstore.Passed, err error) {
 	passed, err := fdstore.Take(os.Getenv)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if len(passed) != 1 {
-		return nil, fmt.Errorf("%d sockets were passed by systemd, not one: start cleat-healthd.socket instead", len(passed))
+	for _, p := range passed {
+		if p.Name != socketName {
+			stored = append(stored, p)
+			continue
+		}
+		f := os.NewFile(uintptr(p.FD), "socket")
+		conn, err := net.FilePacketConn(f)
+		_ = f.Close() // conn has its own
+		if err != nil {
+			return nil, nil, fmt.Errorf("use socket: %w", err)
+		}
+		var ok bool
+		if socket, ok = conn.(*net.UnixConn); !ok {
+			return nil, nil, errors.New("the socket that was passed is no unix(7) datagram socket")
+		}
 	}
-	f := os.NewFile(uintptr(passed[0].FD), "socket")
-	defer f.Close()
-	conn, err := net.FilePacketConn(f)
-	if err != nil {
-		return nil, fmt.Errorf("use socket: %w", err)
+	if socket == nil {
+		return nil, nil, errors.New("no socket was passed by systemd: start " + socketName + " instead")
 	}
-	socket, ok := conn.(*net.UnixConn)
-	if !ok {
-		return nil, errors.New("the socket that was passed is no unix(7) datagram socket")
-	}
-	return socket, nil
+	return socket, stored, nil
 }
 
-// ready tells systemd, if that is what started us.
-func ready() error {
-	path := os.Getenv("NOTIFY_SOCKET")
-	if path == "" {
-		return nil
-	}
-	manager, err := fdstore.Connect(path)
-	if err != nil {
-		return err
-	}
-	return manager.Notify("READY=1")
-}
+// socketName is the unit, and what systemd calls the descriptor after it.
+const socketName = "cleat-healthd.socket"

@@ -70,6 +70,9 @@ func post(ctx context.Context, store *state.Store, id string, e end) error {
 	run.Stopped = store.TakeResting(id) || run.Stopped
 	// Trouble with the network or the output must not hide how the run ended.
 	trouble := errors.Join(releaseNetwork(ctx, store, id, annex.AutoRemove), drain(ctx, annex))
+	if annex.Notify == spec.NotifyContainer {
+		trouble = errors.Join(trouble, store.DropNotify(id))
+	}
 	live, err := store.LoadLive(id)
 	if _, failed := sandbox.UserExitCode(e.code()); failed && run.Error != "" {
 		err = spec.ErrNotFound // there was a process, but the payload never ran

@@ -10,7 +10,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/cleat-project/cleat/health/enlist"
 	"github.com/cleat-project/cleat/journal/stdio"
 	"github.com/cleat-project/cleat/sandbox"
 	"github.com/cleat-project/cleat/sandbox/plan"
@@ -105,6 +104,12 @@ func launch(ctx context.Context, store *state.Store, p plan.Plan, run state.Run)
 		fail(store, a.ID, run, err)
 		return err
 	}
+	notice, err := prepareNotice(store, a)
+	if err != nil {
+		fail(store, a.ID, run, err)
+		return err
+	}
+	defer notice.close()
 	network, err := prepareNetwork(ctx, store, p)
 	if err != nil {
 		fail(store, a.ID, run, err)
@@ -115,6 +120,8 @@ func launch(ctx context.Context, store *state.Store, p plan.Plan, run state.Run)
 		Dir:          store.Dir(a.ID),
 		MountPoint:   mountPoint,
 		NotifySocket: os.Getenv("NOTIFY_SOCKET"),
+		ReadyLater:   a.Notify != spec.NotifyStarted,
+		Env:          notice.env(),
 		PID: func(id string) (int, error) {
 			live, err := store.LoadLive(id)
 			return live.PID, err
@@ -127,31 +134,19 @@ func launch(ctx context.Context, store *state.Store, p plan.Plan, run state.Run)
 		Started: func() error {
 			tell(store, a, "start", time.Now())
 			err := starting.Confirm()
-			enlistFor(a)
-			return err
+			return errors.Join(err, notice.enlist(a))
 		},
 		Failed: func(err error) { fail(store, a.ID, run, err) },
 		Warn:   func(sentence string) { fmt.Fprintf(os.Stderr, "cleat-init: warning: %s\n", sentence) },
 	}
 	if network != nil {
-		opt.Connect, opt.Env = func(pid int) error { return network.plug(ctx, pid) }, network.env
+		opt.Connect, opt.Env = func(pid int) error { return network.plug(ctx, pid) }, append(opt.Env, network.env...)
 	}
 	if err := takeSockets(a, &opt); err != nil {
 		fail(store, a.ID, run, err)
 		return err
 	}
 	return sandbox.Launch(p, opt)
-}
-
-// enlistFor tells the daemon that runs health checks of a run that has begun. The
-// container goes on without one.
-func enlistFor(a plan.Annex) {
-	if a.Enlist == "" {
-		return
-	}
-	if err := enlist.Send(a.Enlist, a.ID); err != nil {
-		fmt.Fprintf(os.Stderr, "cleat-init: warning: no health checks: cleat-healthd cannot be reached: %v\n", err)
-	}
 }
 
 // register hands the payload's stdio to the broker.

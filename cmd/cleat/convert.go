@@ -37,6 +37,7 @@ func (f *createFlags) options(fs *pflag.FlagSet, c *cli, args []string) (engine.
 		func() (err error) { ct.Limits, err = f.limits(fs); return },
 		func() error { return f.log(&opt) },
 		func() (err error) { ct.Healthcheck, err = f.health(); return },
+		func() (err error) { ct.Notify, err = f.notifyMode(); return },
 		func() (err error) { opt.Networks, err = f.requests(); return },
 	}
 	for _, step := range steps {

@@ -84,6 +84,9 @@ func TestCreateOptions(t *testing.T) {
 		"no health": {"--no-healthcheck img", func(_ *engine.CreateOptions, c *spec.Container) {
 			c.Healthcheck = &spec.Healthcheck{Test: []string{"NONE"}}
 		}},
+		"ready when it says so": {"--sdnotify container img", func(_ *engine.CreateOptions, c *spec.Container) { c.Notify = spec.NotifyContainer }},
+		"ready when healthy":    {"--sdnotify healthy img", func(_ *engine.CreateOptions, c *spec.Container) { c.Notify = spec.NotifyHealthy }},
+		"ready when it runs":    {"--sdnotify conmon img", func(*engine.CreateOptions, *spec.Container) {}},
 		"process": {"-ti -e B=flag -e NEW= -e SET -e NOT --env-file " + envFile + " -w /w -u 1:2 --group-add g --group-add 5 --entrypoint e img a b", func(_ *engine.CreateOptions, c *spec.Container) {
 			c.Process = spec.Process{
 				Entrypoint: []string{"e"}, Cmd: []string{"a", "b"}, Env: []string{"A=file", "B=flag", "SET=value of SET", "NEW="},
@@ -190,6 +193,7 @@ func TestCreateRefusesWhatMakesNoSense(t *testing.T) {
 		"--health-retries -1 img":                            "--health-retries cannot be negative",
 		"--no-healthcheck --health-timeout 1s img":           "--no-healthcheck conflicts with --health-* options",
 		"--health-on-failure no img":                         `--health-on-failure "no": must be one of none, restart, stop or kill`,
+		"--sdnotify soon img":                                `--sdnotify "soon": must be one of container, healthy or ignore`,
 		"--restart foo img":                                  "invalid restart policy: unknown policy 'foo'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'",
 		"--restart always:3 img":                             "invalid restart policy: maximum retry count can only be used with 'on-failure'",
 		"--pull foo img":                                     `invalid pull option: 'foo': must be one of "always", "missing" or "never"`,

@@ -17,6 +17,7 @@ type healthFlags struct {
 	startPeriod, startInterval time.Duration
 	retries                    int
 	none                       bool
+	notify                     string
 }
 
 func (f *healthFlags) define(fs *pflag.FlagSet) {
@@ -27,6 +28,7 @@ func (f *healthFlags) define(fs *pflag.FlagSet) {
 	fs.DurationVar(&f.startInterval, "health-start-interval", 0, "Time between running the check during the start period (ms|s|m|h) (default 5s)")
 	fs.DurationVar(&f.startPeriod, "health-start-period", 0, "Start period for the container to initialize before starting health-retries countdown (ms|s|m|h)")
 	fs.DurationVar(&f.timeout, "health-timeout", 0, "Maximum time to allow one check to run (ms|s|m|h) (default 30s)")
+	fs.StringVar(&f.notify, "sdnotify", "ignore", `When systemd is told that the container is ready: when its payload says so, when it is healthy, or when it runs ("container", "healthy", "ignore")`)
 	fs.BoolVar(&f.none, "no-healthcheck", false, "Disable any container-specified HEALTHCHECK")
 }
 
@@ -66,4 +68,17 @@ func (f *healthFlags) health() (*spec.Healthcheck, error) {
 		return nil, nil //nolint:nilnil // documented
 	}
 	return h, nil
+}
+
+// notifyMode is the value of --sdnotify, in Podman's words.
+func (f *healthFlags) notifyMode() (spec.NotifyMode, error) {
+	switch f.notify {
+	case "ignore", "conmon":
+		return spec.NotifyStarted, nil
+	case "container":
+		return spec.NotifyContainer, nil
+	case "healthy":
+		return spec.NotifyHealthy, nil
+	}
+	return "", fmt.Errorf("--sdnotify %q: must be one of container, healthy or ignore", f.notify)
 }

@@ -16,9 +16,9 @@ import (
 const sendWait = 10 * time.Second
 
 // Send tells the daemon at socket that a run of container id has begun. What it is
-// to do, it finds in the container's records. Once Send has returned nil, it will,
-// however often it dies.
-func Send(socket, id string) error {
+// to do, it finds in the container's records; the descriptors are its notification
+// socket, if it has one. Once Send has returned nil, it will, however often it dies.
+func Send(socket, id string, fds ...int) error {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("open socket: %w", err)
@@ -28,8 +28,12 @@ func Send(socket, id string) error {
 	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &wait); err != nil {
 		return fmt.Errorf("bound wait: %w", err)
 	}
+	var oob []byte
+	if len(fds) > 0 {
+		oob = unix.UnixRights(fds...)
+	}
 	for {
-		err := unix.Sendto(fd, []byte(id), unix.MSG_NOSIGNAL, &unix.SockaddrUnix{Name: socket})
+		err := unix.Sendmsg(fd, []byte(id), oob, &unix.SockaddrUnix{Name: socket}, unix.MSG_NOSIGNAL)
 		if errors.Is(err, unix.EINTR) {
 			continue
 		}

@@ -27,6 +27,13 @@ const (
 	AnnexFile  = "annex.json"
 )
 
+// NotifyTarget is the directory in a container in which its notification socket,
+// NotifySocket, is.
+const (
+	NotifyTarget = "/run/notify"
+	NotifySocket = "notify.sock"
+)
+
 // Plan is both files.
 type Plan struct {
 	Config *specs.Spec
@@ -71,6 +78,8 @@ type Annex struct {
 	// Enlist is the socket of the daemon that watches over the container, see
 	// package health/enlist; "" if it has no need of that.
 	Enlist string `json:",omitempty"`
+	// Notify says who tells the service manager that the container is ready.
+	Notify spec.NotifyMode `json:",omitempty"`
 
 	StopSignal  int           // number
 	StopTimeout time.Duration // negative: for ever

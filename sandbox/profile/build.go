@@ -202,8 +202,8 @@ func annexOf(c spec.Container, in Input) (plan.Annex, error) {
 		StopSignal:  stop,
 		StopTimeout: stopTimeout(c),
 	}
-	if c.Healthcheck.Argv() != nil {
-		a.Enlist = in.HealthSocket
+	if c.Watched() {
+		a.Enlist, a.Notify = in.HealthSocket, c.Notify
 	}
 	if c.Init && isPrivate(c.PIDMode) {
 		a.Init = in.InitBinary

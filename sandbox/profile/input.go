@@ -21,6 +21,7 @@ type Input struct {
 	VolumesDir    string   // a volume's content is VolumesDir/<name>/_data
 	StdioSocket   string   // of the broker
 	HealthSocket  string   // of the daemon that runs health checks
+	NotifyDir     string   // the directory of a container's notification socket is NotifyDir/<id>
 	InitBinary    string   // bound at /sbin/docker-init for containers with Init
 
 	// Devices are the nodes behind each spec.Device.Host, see DeviceNodes, by

@@ -63,6 +63,14 @@ func mounts(c spec.Container, in Input) (all []specs.Mount, propagation string, 
 			own = append(own, m)
 		}
 	}
+	if c.Notify == spec.NotifyContainer {
+		if taken(plan.NotifyTarget) {
+			return nil, "", fmt.Errorf("mount %s: it is the place of the notification socket: %w", plan.NotifyTarget, spec.ErrInvalid)
+		}
+		own = append(own, specs.Mount{
+			Destination: plan.NotifyTarget, Type: "bind", Source: filepath.Join(in.NotifyDir, c.ID), Options: []string{"bind", "ro", "nosuid", "nodev", "noexec", "rprivate"},
+		})
+	}
 	if isHost(c.IPCMode) && !taken(shmPath) {
 		own = append(own, specs.Mount{Destination: shmPath, Type: "bind", Source: shmPath, Options: []string{"rbind", "rprivate"}})
 	}
