@@ -125,7 +125,7 @@ func (b *Build) container(ctx context.Context, step *state.Step, r RunStep, moun
 	now := time.Duration(0)
 	c := spec.Container{
 		Version: 1, ID: step.ID, Name: "build-" + spec.ShortID(step.ID), Created: time.Now().UTC(),
-		Image:   spec.Image{Reference: r.What}, Slice: buildSlice,
+		Image: spec.Image{Reference: r.What}, Slice: buildSlice,
 		Process: spec.Process{Cmd: r.Argv, Env: mergeEnv([]string{defaultPath}, r.Env), Dir: r.Dir, User: r.User},
 		Mounts:  mounts, Limits: r.Limits, ShmBytes: r.ShmBytes, Ulimits: r.Ulimits,
 		Hostname:    "buildkitsandbox",
