@@ -38,6 +38,8 @@ var allowed = map[string][]string{
 	"cmd/cleat-netd":    {"netd", "state", "supervisor"},
 	"health":            {"state", "sandbox", "supervisor", "journal/event"},
 	"cmd/cleat-healthd": {"health", "state"},
+	"api":               {"engine", "journal/stdio"},
+	"cmd/cleat-apid":    {"api", "engine"},
 	"tests":             {},
 	"examples":          {},
 	"internal":          {},

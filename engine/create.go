@@ -24,6 +24,7 @@ import (
 // Create creates a container and does not start it. It pulls the image if it
 // has to. If it fails, nothing is left behind.
 func (e *Engine) Create(ctx context.Context, opt CreateOptions) (_ Container, err error) {
+	e = e.withWarn(opt.Warn)
 	c := opt.Container
 	if c.Name != "" {
 		if err := checkName(c.Name); err != nil {

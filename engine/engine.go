@@ -88,6 +88,7 @@ type CreateOptions struct {
 
 	Missing  func(image string) // called before an image that is not there is pulled; nil for none
 	Progress func(PullEvent)    // of a pull; nil drops it
+	Warn     func(string)       // as Options.Warn, for this call; nil means that one
 }
 
 // StopOptions says how to stop a container. The zero value asks for the
@@ -138,10 +139,25 @@ type Engine struct {
 	state  *state.Store
 	images *image.Store
 
-	// systemd is connected to on first use, at most once at a time, and often
-	// while something else is waited for: see prefetch.
+	bus *connection
+}
+
+// connection is the connection to systemd. It is made on first use, at most once at a
+// time, and often while something else is waited for: see prefetch.
+type connection struct {
 	mu   sync.Mutex
 	conn *supervisor.Conn
+}
+
+// withWarn returns an engine that tells its warnings to warn, unless that is nil,
+// and shares everything else with e. It is not closed.
+func (e *Engine) withWarn(warn func(string)) *Engine {
+	if warn == nil {
+		return e
+	}
+	other := *e
+	other.opt.Warn = warn
+	return &other
 }
 
 // Open returns the engine that opt describes, and makes its directories. The
@@ -173,7 +189,7 @@ func Open(opt Options) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{opt: opt, config: cfg, state: st}
+	e := &Engine{opt: opt, config: cfg, state: st, bus: &connection{}}
 	e.images = image.New(opt.Root, image.Options{InUse: e.imagesInUse})
 	return e, nil
 }
@@ -190,30 +206,33 @@ func libexec() string {
 	return "/usr/libexec/cleat"
 }
 
+// Helper returns the path of one of cleat's own programs.
+func Helper(name string) string { return filepath.Join(libexec(), name) }
+
 const initProgram = "cleat-init"
 
 // Close releases the connection to systemd, if there is one.
 func (e *Engine) Close() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.conn != nil {
-		e.conn.Close()
-		e.conn = nil
+	e.bus.mu.Lock()
+	defer e.bus.mu.Unlock()
+	if e.bus.conn != nil {
+		e.bus.conn.Close()
+		e.bus.conn = nil
 	}
 }
 
 // systemd returns the connection to systemd, made on first use.
 func (e *Engine) systemd(ctx context.Context) (*supervisor.Conn, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.conn != nil {
-		return e.conn, nil
+	e.bus.mu.Lock()
+	defer e.bus.mu.Unlock()
+	if e.bus.conn != nil {
+		return e.bus.conn, nil
 	}
 	conn, err := supervisor.Connect(ctx)
 	if err != nil {
 		return nil, err
 	}
-	e.conn = conn
+	e.bus.conn = conn
 	return conn, nil
 }
 

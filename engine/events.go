@@ -31,6 +31,12 @@ type EventOptions struct {
 	Filters map[string][]string
 }
 
+// Check returns an error if there is no such filter, before anything is read.
+func (o EventOptions) Check() error {
+	_, err := newEventFilter(o)
+	return err
+}
+
 // tell writes an event into the journal. Events are for those who listen: where
 // nobody takes them, nothing else fails.
 func (e *Engine) tell(kind event.Type, action, object string, attributes map[string]string) {

@@ -14,23 +14,64 @@ import (
 // When it returns, all output of that run is in the journal. Ref may be the id
 // of a container that removes itself when its run ends, and has done so.
 func (e *Engine) Wait(ctx context.Context, ref string, cond WaitCondition) (int, error) {
+	w, err := e.BeginWait(ctx, ref, cond)
+	if err != nil {
+		return 0, err
+	}
+	defer w.Close()
+	return w.End(ctx)
+}
+
+// Waiting is a wait that has begun: nothing that happens from now on is missed.
+type Waiting struct {
+	e       *Engine
+	c       spec.Container
+	cond    WaitCondition
+	changes changes
+	before  state.Exit // of the run that was the last one when the wait began
+
+	gone error // why there is no such container; it may have just removed itself
+	id   string
+}
+
+// BeginWait begins what Wait does, so that the caller can start the container
+// after it has begun to wait for its end. The caller ends the wait and closes
+// it.
+func (e *Engine) BeginWait(ctx context.Context, ref string, cond WaitCondition) (*Waiting, error) {
 	c, err := e.state.Find(ref)
 	if isNotFound(err) && len(ref) == 64 {
-		return e.waitRemoved(ctx, ref, err)
+		return &Waiting{e: e, id: ref, gone: err}, nil
 	}
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
-	changes, err := e.changes(ctx, c, cond)
-	if err != nil {
-		return 0, err
+	w := &Waiting{e: e, c: c, cond: cond}
+	if w.changes, err = e.changes(ctx, c, cond); err != nil {
+		return nil, err
 	}
-	defer changes.Close()
-	before, err := e.state.LoadExit(c.ID)
+	w.before, err = e.state.LoadExit(c.ID)
 	if err != nil && !isNotFound(err) {
-		return 0, err
+		w.Close()
+		return nil, err
 	}
-	if cond == WaitNotRunning {
+	return w, nil
+}
+
+// Close ends the wait early.
+func (w *Waiting) Close() {
+	if w.changes != nil {
+		w.changes.Close()
+		w.changes = nil
+	}
+}
+
+// End waits for the end of what was begun.
+func (w *Waiting) End(ctx context.Context) (int, error) {
+	e, c := w.e, w.c
+	if w.gone != nil {
+		return e.waitRemoved(ctx, w.id, w.gone)
+	}
+	if w.cond == WaitNotRunning {
 		v, err := e.Get(ctx, c.ID)
 		if err != nil && !isNotFound(err) {
 			return 0, err
@@ -44,14 +85,14 @@ func (e *Engine) Wait(ctx context.Context, ref string, cond WaitCondition) (int,
 		if err != nil && !isNotFound(err) {
 			return 0, err
 		}
-		announced := err == nil && !exit.At.Equal(before.At)
-		if announced && cond != WaitRemoved {
+		announced := err == nil && !exit.At.Equal(w.before.At)
+		if announced && w.cond != WaitRemoved {
 			return exit.Code, nil
 		}
 		if _, err := e.state.Load(c.ID); isNotFound(err) && (announced || !c.AutoRemove) {
 			return exit.Code, nil // an ephemeral container announces its exit after its removal
 		}
-		if err := changes.Next(ctx); err != nil {
+		if err := w.changes.Next(ctx); err != nil {
 			return 0, err
 		}
 	}

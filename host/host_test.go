@@ -30,7 +30,7 @@ func TestHostRunsUnitsAndStops(t *testing.T) {
 	if started, err := host.EnsureRunning(t.Context(), host.Options{Root: root}); started || err != nil {
 		t.Errorf("EnsureRunning of a running host = %v, %v; want false, nil", started, err)
 	}
-	if got := shell(t, root, "systemctl is-active basic.target cleat-stdiod.socket cleat-netd.socket systemd-journald.service"); got != "active\nactive\nactive\nactive" {
+	if got := shell(t, root, "systemctl is-active basic.target cleat-stdiod.socket cleat-netd.socket cleat.socket systemd-journald.service"); got != "active\nactive\nactive\nactive\nactive" {
 		t.Errorf("units are %q", got)
 	}
 	if got := shell(t, root, "systemctl list-units --failed --plain --no-legend"); got != "" {

@@ -105,7 +105,7 @@ func TestEveryPlaceholderIsFilled(t *testing.T) {
 			t.Errorf("%s has a placeholder left:\n%s", e.Name(), text)
 		}
 	}
-	for _, name := range []string{"multi-user.target", "systemd-journald.service", "cleat.slice", "cleat-stdiod.socket", "cleat-stdiod.service", "cleat-netd.socket", "cleat-netd.service"} {
+	for _, name := range []string{"multi-user.target", "systemd-journald.service", "cleat.slice", "cleat-stdiod.socket", "cleat-stdiod.service", "cleat-netd.socket", "cleat-netd.service", "cleat.socket", "cleat-apid.service"} {
 		if !slices.Contains(names, name) {
 			t.Errorf("%s is missing among %q", name, names)
 		}

@@ -150,7 +150,7 @@ func TestManual(t *testing.T) {
 		}
 	}
 	// A page that systemd's units or other pages refer to has to be there.
-	for _, page := range []string{"man5/cleat.yaml.5", "man8/cleat-healthd.8", "man8/cleat-init.8", "man8/cleat-netd.8", "man8/cleat-stdiod.8"} {
+	for _, page := range []string{"man5/cleat.yaml.5", "man8/cleat-apid.8", "man8/cleat-healthd.8", "man8/cleat-init.8", "man8/cleat-netd.8", "man8/cleat-stdiod.8"} {
 		if text := unzip(t, all, "/usr/share/man/"+page+".gz"); strings.Contains(text, "@") {
 			t.Errorf("man page %s has a placeholder", page)
 		}
@@ -232,6 +232,8 @@ func TestContent(t *testing.T) {
 		"/usr/lib/systemd/system/cleat-healthd.service":  "/usr/libexec/cleat/cleat-healthd -root /var/lib/cleat -runroot /run/cleat",
 		"/usr/lib/systemd/system/cleat-netd.socket":      "/run/cleat/netd.sock",
 		"/usr/lib/systemd/system/cleat-netd.service":     "/usr/libexec/cleat/cleat-netd -root /var/lib/cleat -runroot /run/cleat",
+		"/usr/lib/systemd/system/cleat.socket":           "/run/cleat/cleat.sock",
+		"/usr/lib/systemd/system/cleat-apid.service":     "/usr/libexec/cleat/cleat-apid -root /var/lib/cleat -runroot /run/cleat",
 		"/usr/lib/systemd/system/cleat-stdiod.service":   "/usr/libexec/cleat/cleat-stdiod",
 		"/usr/lib/systemd/system/cleat.slice":            "[Unit]",
 		"/usr/lib/systemd/system-preset/90-cleat.preset": "enable cleat-stdiod.socket",

@@ -230,6 +230,7 @@ var verbs = []verb{
 	{name: "rm", make: newRm},
 	{name: "rmi", make: newRmi},
 	{name: "save", make: newSave},
+	{name: "serve", make: newServe},
 	{name: "start", make: newStart},
 	{name: "stats", make: newStats},
 	{name: "stop", make: newStop},

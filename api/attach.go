@@ -1,0 +1,179 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"syscall"
+
+	"github.com/moby/term"
+
+	"github.com/cleat-project/cleat/engine"
+)
+
+// attachContainer passes the streams of a container over the connection.
+func (s *Server) attachContainer(w http.ResponseWriter, r *request) error {
+	keys, err := detachKeys(r.query.Get("detachKeys"))
+	if err != nil {
+		return err
+	}
+	c, err := s.eng.Get(r.Context(), r.vars["id"])
+	if err != nil {
+		return err
+	}
+	if err := attachable(c); err != nil {
+		return err
+	}
+	ctx := context.WithoutCancel(r.Context()) // net/http ends it with the handler's hijack
+	var session *engine.Session
+	if r.flag("stream") {
+		session, err = s.eng.Attach(ctx, c.ID, engine.AttachOptions{
+			Stdin: r.flag("stdin"), Stdout: r.flag("stdout"), Stderr: r.flag("stderr"),
+			Owner: c.Status == engine.StatusCreated, // the client of a foreground run attaches before the start
+		})
+		if err != nil {
+			return err
+		}
+		defer session.Close() // It is read to its end, or the client is gone.
+	}
+	nc, err := hijack(w, r, mediaTypeOf(c.Process.TTY, r.version))
+	if err != nil {
+		return err
+	}
+	defer nc.Close() // Nothing more is sent.
+	ctx, cancel := nc.watch(ctx)
+	defer cancel()
+	a := attachment{conn: nc, session: session, keys: keys, tty: c.Process.TTY, stdin: r.flag("stdin") && c.Process.OpenStdin}
+	a.setOutput(r.flag("stdout"), r.flag("stderr"))
+	if r.flag("logs") {
+		if err := a.replay(ctx, s.eng, c.ID); err != nil {
+			return err
+		}
+	}
+	if session == nil {
+		return nil
+	}
+	return a.run(ctx)
+}
+
+// attachable explains why a container cannot be attached to.
+func attachable(c engine.Container) error {
+	switch c.Status {
+	case engine.StatusPaused:
+		return httpError{http.StatusConflict, "container " + c.Name + " is paused, unpause the container before attach"}
+	case engine.StatusRestarting:
+		return httpError{http.StatusConflict, "container " + c.Name + " is restarting, wait until the container is running"}
+	case engine.StatusCreated, engine.StatusRunning, engine.StatusExited, engine.StatusDead:
+	}
+	return nil
+}
+
+// attachment is a client on the streams of a container.
+type attachment struct {
+	conn           *conn
+	session        session
+	stdout, stderr io.Writer // nil if not wanted
+	stdin, tty     bool
+	keys           []byte
+}
+
+// session is what an attachment uses of stdio.Session.
+type session interface {
+	Copy(ctx context.Context, stdout, stderr io.Writer) error
+	CopyStdin(ctx context.Context, src io.Reader) error
+	CloseStdin() error
+	Close() error
+}
+
+func (a *attachment) setOutput(stdout, stderr bool) {
+	if a.tty {
+		if stdout || stderr {
+			a.stdout = a.conn
+		}
+		return
+	}
+	out, errOut := newFrames(a.conn)
+	if stdout {
+		a.stdout = out
+	}
+	if stderr {
+		a.stderr = errOut
+	}
+}
+
+// replay writes what the container has written so far.
+func (a *attachment) replay(ctx context.Context, eng logReader, id string) error {
+	p := logPrinter{stdout: a.stdout, stderr: a.stderr}
+	for line, err := range eng.Logs(ctx, id, engine.LogOptions{Tail: -1}) {
+		if err != nil {
+			return err
+		}
+		if err := p.print(line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// run passes bytes until the output ends or the client is gone.
+func (a *attachment) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	fed := make(chan struct{})
+	go func() {
+		defer close(fed)
+		if a.feed(ctx) {
+			cancel()
+		}
+	}()
+	err := a.session.Copy(ctx, a.stdout, a.stderr)
+	if ctx.Err() != nil || isGone(err) {
+		err = nil // the client left
+	}
+	// The feeder reads from the connection or writes to the session: it ends with
+	// both of them.
+	_ = a.session.Close()
+	_ = a.conn.Close()
+	<-fed
+	return err
+}
+
+// feed passes the client's input to the container. It reports whether the client
+// typed the detach keys.
+func (a *attachment) feed(ctx context.Context) (detached bool) {
+	if !a.stdin {
+		_, _ = io.Copy(io.Discard, a.conn) // its end is noticed elsewhere
+		return false
+	}
+	var src io.Reader = a.conn
+	if a.tty {
+		src = term.NewEscapeProxy(a.conn, a.keys)
+	}
+	err := a.session.CopyStdin(ctx, src)
+	if _, ok := errors.AsType[term.EscapeError](err); ok {
+		return true
+	}
+	_ = a.session.CloseStdin() // a container that has ended does not mind
+	return false
+}
+
+// isGone reports whether an error is only that the other side has gone.
+func isGone(err error) bool {
+	return errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, os.ErrClosed) ||
+		errors.Is(err, net.ErrClosed)
+}
+
+// detachKeys parses a sequence of keys; "" means Docker's default.
+func detachKeys(s string) ([]byte, error) {
+	if s == "" {
+		return []byte{16, 17}, nil // ctrl-p, ctrl-q
+	}
+	keys, err := term.ToBytes(s)
+	if err != nil {
+		return nil, invalid("invalid detach keys (%s): %v", s, err)
+	}
+	return keys, nil
+}

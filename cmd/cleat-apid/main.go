@@ -1,0 +1,141 @@
+// Command cleat-apid answers Docker's Engine API on a unix socket, in front of the
+// same engine that the command cleat works with. systemd starts it with the first
+// client; it exits when nobody has been connected for a while, and holds no
+// state: killing it at any time stops no container and loses nothing.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/cleat-project/cleat/api"
+	"github.com/cleat-project/cleat/engine"
+	"github.com/cleat-project/cleat/internal/fdstore"
+)
+
+// version is set by the linker.
+var version = "unknown"
+
+// defaultIdle is short, since a start takes some milliseconds.
+const defaultIdle = time.Minute
+
+// gcPercent keeps the server small at rest.
+const gcPercent = 50
+
+var errSignal = errors.New("terminated by a signal")
+
+func main() {
+	err := run()
+	if err == nil || errors.Is(err, errSignal) || errors.Is(err, api.ErrIdle) {
+		return
+	}
+	warn("%v", err)
+	os.Exit(1)
+}
+
+// warn writes to stderr, which is the server's log, at level "warning"; see
+// sd-daemon(3).
+func warn(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "<4>cleat-apid: "+format+"\n", args...)
+}
+
+// options are the flags.
+type options struct {
+	socket, root, runRoot, config string
+	idle                          time.Duration
+}
+
+func run() error {
+	var o options
+	flag.StringVar(&o.socket, "socket", "", "listen at this `path` instead of a socket from systemd")
+	flag.StringVar(&o.root, "root", "", "`directory` of images, containers and volumes")
+	flag.StringVar(&o.runRoot, "runroot", "", "`directory` of sockets and locks")
+	flag.StringVar(&o.config, "config", "", "`file` with the settings")
+	flag.DurationVar(&o.idle, "idle", defaultIdle, "exit after this `time` without clients; negative: never")
+	flag.Parse()
+	if flag.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q", flag.Arg(0))
+	}
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+	ctx, stop := signalContext()
+	defer stop()
+	l, idle, err := listen(o)
+	if err != nil {
+		return err
+	}
+	tell := func(sentence string) { warn("%s", sentence) }
+	eng, err := engine.Open(engine.Options{Root: o.root, RunRoot: o.runRoot, Config: o.config, Version: version, Warn: tell})
+	if err != nil {
+		return err
+	}
+	defer eng.Close()
+	return api.New(eng, api.Options{Version: version, Warn: tell}).Serve(ctx, l, idle)
+}
+
+// signalContext returns a context that ends with errSignal as its cause.
+func signalContext() (context.Context, func()) {
+	signal.Ignore(syscall.SIGPIPE) // a journald that went away must not end the server through its stderr
+	ctx, cancel := context.WithCancelCause(context.Background())
+	ch := make(chan os.Signal, 1)
+	signal.Notify(ch, syscall.SIGTERM, syscall.SIGINT)
+	go func() {
+		<-ch
+		cancel(errSignal)
+	}()
+	return ctx, func() { signal.Stop(ch) }
+}
+
+// listen takes over the socket that systemd passed, or makes one of its own, where
+// the server stays for ever.
+func listen(o options) (net.Listener, time.Duration, error) {
+	passed, err := fdstore.Take(os.Getenv)
+	if err != nil {
+		return nil, 0, err
+	}
+	if len(passed) > 1 {
+		return nil, 0, errors.New(strconv.Itoa(len(passed)) + " sockets were passed by systemd: one is expected")
+	}
+	if len(passed) == 1 {
+		f := os.NewFile(uintptr(passed[0].FD), "socket")
+		defer f.Close()
+		l, err := net.FileListener(f)
+		if err != nil {
+			return nil, 0, fmt.Errorf("take over the socket from systemd: %w", err)
+		}
+		return l, o.idle, nil
+	}
+	if o.socket == "" {
+		return nil, 0, errors.New("no socket was passed by systemd, and -socket was not given")
+	}
+	l, err := listenAt(o.socket)
+	return l, -1, err
+}
+
+// listenAt makes a socket that its owner and its group may use. One that is left
+// behind by a process that has ended is replaced.
+func listenAt(path string) (net.Listener, error) {
+	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		_ = c.Close() // somebody answers there
+		return nil, fmt.Errorf("listen at %s: another server does already", path)
+	} else if errors.Is(err, syscall.ECONNREFUSED) {
+		_ = os.Remove(path) // else the next call tells
+	}
+	old := syscall.Umask(0o117)
+	defer syscall.Umask(old)
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("listen at %s: %w", path, err)
+	}
+	return l, nil
+}
