@@ -8,7 +8,7 @@ DESTDIR ?=
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 GOFILES := $(shell git ls-files '*.go' 2>/dev/null)
-BINS    := cleat cleat-init cleat-stdiod cleat-netd cleat-healthd cleat-apid
+BINS    := cleat cleat-init cleat-stdiod cleat-netd cleat-healthd cleat-apid cleat-build
 TOOL    := $(GO) tool -modfile=tools/go.mod
 
 # What cleat itself needs of the distribution, and what only its tests need.

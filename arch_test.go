@@ -32,6 +32,8 @@ var allowed = map[string][]string{
 	"packaging":         {},
 	"host":              {"supervisor", "packaging"},
 	"engine":            {"state", "journal", "rootfs", "image", "sandbox", "netd", "unitgen", "supervisor", "host", "packaging"},
+	"build":             {"engine"},
+	"cmd/cleat-build":   {"build", "engine"},
 	"cmd/cleat":         {"engine", "host", "journal/stdio", "image"},
 	"cmd/cleat-init":    {"sandbox", "rootfs", "state", "journal/stdio", "journal/event", "health/enlist", "netd"},
 	"cmd/cleat-stdiod":  {"journal"},

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -190,6 +191,9 @@ func (b *Build) Commit(ctx context.Context, im BuildImage) (Image, error) {
 		blobs = append(blobs, l.Blob)
 		im.Config.RootFS.DiffIDs = append(im.Config.RootFS.DiffIDs, l.DiffID)
 	}
+	if img, ok := b.listed(im.Config, refs); ok {
+		return img, nil
+	}
 	img, err := archive.AddImage(ctx, b.in, im.Config, blobs, refs)
 	if err != nil {
 		return Image{}, err
@@ -200,16 +204,19 @@ func (b *Build) Commit(ctx context.Context, im BuildImage) (Image, error) {
 	return img, nil
 }
 
-// Has reports whether the store has the image id under all the names, so that
-// there is nothing to commit.
-func (b *Build) Has(id Digest, names []string) (Image, bool) {
-	img, err := b.e.images.Get(string(id))
+// listed returns the image id if the store has it under all the names: then there
+// is nothing to write.
+func (b *Build) listed(config ImageConfigFile, refs []Reference) (Image, bool) {
+	data, err := json.Marshal(config)
 	if err != nil {
 		return Image{}, false
 	}
-	for _, name := range names {
-		ref, err := image.ParseReference(name)
-		if err != nil || !slices.Contains(img.References, ref) {
+	img, err := b.e.images.Get(string(image.DigestOf(data)))
+	if err != nil {
+		return Image{}, false
+	}
+	for _, ref := range refs {
+		if !slices.Contains(img.References, ref) {
 			return Image{}, false
 		}
 	}

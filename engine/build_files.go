@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"archive/tar"
 	"context"
 	"errors"
 	"fmt"
@@ -213,6 +214,10 @@ type TreeOwner = tree.Owner
 // without symbolic links, and gives all to owner unless that is nil. Links that are
 // in there, or come with the stream, do not lead out of the file system.
 func (f *BuildFiles) Extract(ctx context.Context, dir string, r io.Reader, owner *TreeOwner) error {
+	return f.extract(ctx, dir, r, tree.ExtractOptions{Owner: owner})
+}
+
+func (f *BuildFiles) extract(ctx context.Context, dir string, r io.Reader, opt tree.ExtractOptions) error {
 	plain, _, err := compress.NewReader(r)
 	if err != nil {
 		return invalid("archive: %v", err)
@@ -223,16 +228,20 @@ func (f *BuildFiles) Extract(ctx context.Context, dir string, r io.Reader, owner
 		return &os.PathError{Op: "open", Path: dir, Err: err}
 	}
 	defer closeFd(fd)
-	return classified(tree.Extract(ctx, plain, fd, tree.ExtractOptions{Root: f.root, Path: path.Clean("/" + dir), Owner: owner}))
+	opt.Root, opt.Path = f.root, path.Clean("/"+dir)
+	return classified(tree.Extract(ctx, plain, fd, opt))
 }
 
-// IsArchive reports whether head begins a compressed file whose content may be a
-// tar, or a tar.
-func IsArchive(head []byte) bool {
-	if compress.Detect(head) != compress.None {
-		return true
+// IsArchive reports whether r has a tar, compressed or not, as far as its first
+// entry tells.
+func IsArchive(r io.Reader) bool {
+	plain, _, err := compress.NewReader(r)
+	if err != nil {
+		return false
 	}
-	return len(head) >= 262 && string(head[257:262]) == "ustar"
+	defer func() { _ = plain.Close() }() // only read
+	_, err = tar.NewReader(plain).Next()
+	return err == nil
 }
 
 // Change returns the layer that change makes on top of a chain; nil if it changes
@@ -276,9 +285,9 @@ func (b *Build) capture(ctx context.Context, step *state.Step, layers []BuildLay
 		return nil, fmt.Errorf("open writable layer: %w", err)
 	}
 	defer closeFd(opt.Upper)
-	tar := stream(func(w io.Writer) error { return tree.PackChanges(ctx, w, opt) })
-	defer func() { _ = tar.Close() }() // waits for the writer
-	blob, id, err := archive.AddLayer(ctx, b.in, tar, unpack)
+	changes := stream(func(w io.Writer) error { return tree.PackChanges(ctx, w, opt) })
+	defer func() { _ = changes.Close() }() // waits for the writer
+	blob, id, err := archive.AddLayer(ctx, b.in, changes, unpack)
 	if err != nil {
 		return nil, fmt.Errorf("make layer: %w", err)
 	}

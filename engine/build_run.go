@@ -147,6 +147,9 @@ const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbi
 
 // execute runs c, and again if its layers were moved just then.
 func (b *Build) execute(ctx context.Context, step *state.Step, layers []BuildLayer, c spec.Container, r RunStep) error {
+	for _, l := range layers {
+		c.Image.DiffIDs = append(c.Image.DiffIDs, string(l.DiffID))
+	}
 	for attempt := 1; ; attempt++ {
 		lower, err := b.paths(layers)
 		if err != nil {

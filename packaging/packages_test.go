@@ -150,7 +150,7 @@ func TestManual(t *testing.T) {
 		}
 	}
 	// A page that systemd's units or other pages refer to has to be there.
-	for _, page := range []string{"man5/cleat.yaml.5", "man8/cleat-apid.8", "man8/cleat-healthd.8", "man8/cleat-init.8", "man8/cleat-netd.8", "man8/cleat-stdiod.8"} {
+	for _, page := range []string{"man5/cleat.yaml.5", "man8/cleat-apid.8", "man8/cleat-build.8", "man8/cleat-healthd.8", "man8/cleat-init.8", "man8/cleat-netd.8", "man8/cleat-stdiod.8"} {
 		if text := unzip(t, all, "/usr/share/man/"+page+".gz"); strings.Contains(text, "@") {
 			t.Errorf("man page %s has a placeholder", page)
 		}

@@ -39,6 +39,7 @@ type backend interface {
 	imageLister
 	imageRemover
 	imagePruner
+	buildPruner
 	searcher
 	manifestInspector
 	platformChecker

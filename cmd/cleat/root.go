@@ -134,6 +134,7 @@ var verbs = []verb{
 	{name: "ps", make: newPs, group: groupCommon},
 	{name: "pull", make: newPull, group: groupCommon},
 	{name: "push", make: newPush, group: groupCommon},
+	{name: "build", make: newBuild, group: groupCommon},
 	{name: "images", make: newImages, group: groupCommon},
 	{name: "search", make: newSearch, group: groupCommon},
 	{name: "login", make: newLogin, group: groupCommon},
@@ -168,7 +169,12 @@ var verbs = []verb{
 		{name: "update", make: newUpdate},
 		{name: "wait", make: newWait},
 	}},
+	{name: "builder", short: "Manage builds", group: groupManagement, members: []verb{
+		{name: "build", make: newBuild},
+		{name: "prune", make: newBuilderPrune},
+	}},
 	{name: "image", short: "Manage images", group: groupManagement, members: []verb{
+		{name: "build", make: newBuild},
 		{name: "history", make: newHistory},
 		{name: "import", make: newImport},
 		{name: "inspect", make: newInspectImage},

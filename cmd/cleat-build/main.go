@@ -1,0 +1,138 @@
+// Command cleat-build makes images of Dockerfiles: "cleat build" becomes it. It is a
+// program of its own because the parser of Dockerfiles would make every other verb
+// of cleat slower to start.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/pflag"
+
+	"github.com/cleat-project/cleat/build"
+	"github.com/cleat-project/cleat/engine"
+	"github.com/cleat-project/cleat/internal/buildflags"
+)
+
+// version is set by the linker.
+var version = "unknown"
+
+func main() {
+	syscall.Umask(0o022)
+	os.Exit(run(os.Args[1:]))
+}
+
+// interrupted is the cause of a context that a signal has cancelled.
+type interrupted struct{ sig syscall.Signal }
+
+func (e interrupted) Error() string { return "interrupted by " + e.sig.String() }
+
+// run is main with its exit status.
+func run(args []string) int {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	go func() {
+		if sig, ok := (<-signals).(syscall.Signal); ok {
+			signal.Stop(signals) // the next one ends the program
+			cancel(interrupted{sig})
+		}
+	}()
+	err := command(ctx, args, stdio{os.Stdin, os.Stdout, os.Stderr})
+	var sig interrupted
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(context.Cause(ctx), &sig):
+		fmt.Fprintln(os.Stderr, "ERROR: "+sig.Error())
+		return 128 + int(sig.sig)
+	}
+	report(os.Stderr, err)
+	return 1
+}
+
+// report prints an error, with the place in the Dockerfile that it is about.
+func report(w io.Writer, err error) {
+	var at *build.SourceError
+	if errors.As(err, &at) {
+		fmt.Fprintf(w, "%s:%d\n--------------------\n%s--------------------\n", at.File, at.Line, at.Excerpt)
+	}
+	fmt.Fprintf(w, "ERROR: %v\n", err)
+}
+
+// stdio are the streams of the program.
+type stdio struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// command carries out a command line.
+func command(ctx context.Context, args []string, std stdio) error {
+	fs := pflag.NewFlagSet("cleat build", pflag.ContinueOnError)
+	fs.SetOutput(std.err)
+	root := fs.String("root", "", "Directory of images, containers and volumes")
+	runRoot := fs.String("runroot", "", "Directory of sockets and locks")
+	f := buildflags.Define(fs)
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	if fs.NArg() != 1 {
+		return errors.New("\"cleat build\" requires 1 argument: the directory of the build context, or -")
+	}
+	opt, done, err := options(ctx, f, fs.Arg(0), std)
+	defer done()
+	if err != nil {
+		return err
+	}
+	out, err := outputOf(f)
+	if err != nil {
+		return err
+	}
+	eng, err := engine.Open(engine.Options{
+		Root: *root, RunRoot: *runRoot, Config: os.Getenv("CLEAT_CONFIG"), Version: version,
+		Warn: func(s string) { fmt.Fprintf(std.err, "WARNING: %s\n", s) },
+	})
+	if err != nil {
+		return err
+	}
+	defer eng.Close()
+	opt.Export = out.export(std)
+	show, err := newPrinter(f, std.err)
+	if err != nil {
+		return err
+	}
+	opt.Progress = show.event
+	res, err := build.Build(ctx, eng, opt)
+	show.close(err)
+	if err != nil {
+		return err
+	}
+	return finish(ctx, eng, f, out, res, std)
+}
+
+// finish does what is left when the image is there.
+func finish(ctx context.Context, eng *engine.Engine, f *buildflags.Flags, out output, res build.Result, std stdio) error {
+	if res.Image.ID == "" {
+		return nil
+	}
+	id := string(res.Image.ID)
+	if err := out.save(ctx, eng, append(f.Tags[:len(f.Tags):len(f.Tags)], id)[0], std); err != nil {
+		return err
+	}
+	if f.IIDFile != "" {
+		if err := os.WriteFile(f.IIDFile, []byte(id), 0o666); err != nil {
+			return fmt.Errorf("write image id: %w", err)
+		}
+	}
+	if f.Quiet || strings.EqualFold(f.Progress, "quiet") {
+		fmt.Fprintln(std.out, id)
+	}
+	return nil
+}

@@ -1,0 +1,173 @@
+// Package buildflags has the flags of "cleat build". Two programs share them: cleat,
+// which shows and completes them and starts fast, and cleat-build, which has the
+// parser of Dockerfiles and does the work.
+package buildflags
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/pflag"
+)
+
+// Flags are the values of the flags, as they were given.
+type Flags struct {
+	File     string
+	Target   string
+	Platform string
+	Network  string
+	Progress string
+	IIDFile  string
+	Memory   string
+	ShmSize  string
+
+	Tags, BuildArgs, Labels, Secrets, Hosts, Contexts, Outputs, Allow, Ulimits []string
+
+	NoCache, Pull, Quiet bool
+}
+
+// list is a flag that may be given several times.
+type list struct{ to *[]string }
+
+// Set implements pflag.Value.
+func (l list) Set(s string) error {
+	*l.to = append(*l.to, s)
+	return nil
+}
+
+// String implements pflag.Value.
+func (l list) String() string {
+	if l.to == nil {
+		return ""
+	}
+	return strings.Join(*l.to, ",")
+}
+
+// Type implements pflag.Value, in the words of Docker's help.
+func (l list) Type() string { return "list" }
+
+// Define adds the flags to fs.
+func Define(fs *pflag.FlagSet) *Flags {
+	f := &Flags{}
+	fs.StringVarP(&f.File, "file", "f", "", `Name of the Dockerfile (default: "PATH/Dockerfile"); - reads it from stdin`)
+	fs.StringVar(&f.Target, "target", "", "Set the target build stage to build")
+	fs.StringVar(&f.Platform, "platform", "", "Set target platform for build; must be this machine's")
+	fs.StringVar(&f.Network, "network", "default", "Set the networking mode for the RUN instructions during build")
+	fs.StringVar(&f.Progress, "progress", "auto", `Set type of progress output ("auto", "plain", "quiet")`)
+	fs.StringVar(&f.IIDFile, "iidfile", "", "Write the image ID to a file")
+	fs.StringVarP(&f.Memory, "memory", "m", "", "Memory limit of each RUN instruction")
+	fs.StringVar(&f.ShmSize, "shm-size", "", `Size of "/dev/shm"`)
+	for _, l := range []struct {
+		name, short, usage string
+		to                 *[]string
+	}{
+		{"tag", "t", `Name and optionally a tag in the "name:tag" format`, &f.Tags},
+		{"build-arg", "", "Set build-time variables", &f.BuildArgs},
+		{"label", "", "Set metadata for an image", &f.Labels},
+		{"secret", "", `Secret to expose to the build (format: "id=mysecret[,src=/local/secret]")`, &f.Secrets},
+		{"add-host", "", `Add a custom host-to-IP mapping (format: "host:ip")`, &f.Hosts},
+		{"build-context", "", `Additional build contexts (e.g., "name=path", "name=docker-image://image")`, &f.Contexts},
+		{"output", "o", `Output destination (format: "type=local,dest=path")`, &f.Outputs},
+		{"allow", "", `Allow extra privileged entitlement (e.g., "network.host")`, &f.Allow},
+		{"ulimit", "", "Ulimit options", &f.Ulimits},
+	} {
+		fs.VarP(list{l.to}, l.name, l.short, l.usage)
+	}
+	fs.BoolVar(&f.NoCache, "no-cache", false, "Do not use cache when building the image")
+	fs.BoolVar(&f.Pull, "pull", false, "Always attempt to pull all referenced images")
+	fs.BoolVarP(&f.Quiet, "quiet", "q", false, "Suppress the build output and print image ID on success")
+	refuse(fs)
+	return f
+}
+
+// Args writes the flags of fs that were given as arguments again.
+func Args(fs *pflag.FlagSet) []string {
+	var args []string
+	fs.Visit(func(f *pflag.Flag) {
+		switch v := f.Value.(type) {
+		case list:
+			for _, s := range *v.to {
+				args = append(args, "--"+f.Name+"="+s)
+			}
+		case refused:
+			// it asked for what is done anyway
+		default:
+			args = append(args, "--"+f.Name+"="+f.Value.String())
+		}
+	})
+	return args
+}
+
+// refused is a flag of Docker's that is not there.
+type refused struct {
+	name, short, reason string
+	isBool              bool
+	harmless            []string // values that ask for what is done anyway
+}
+
+const (
+	noBuilders = "is not supported: builds are done by this program itself"
+	noAttests  = "is not supported: images have no attestations"
+	noExports  = "is not supported: the cache is a local one"
+	notYet     = "is not supported"
+)
+
+var refusals = []refused{
+	{name: "annotation", reason: notYet},
+	{name: "attest", reason: noAttests},
+	{name: "builder", reason: noBuilders, harmless: []string{"default"}},
+	{name: "cache-from", reason: noExports},
+	{name: "cache-to", reason: noExports},
+	{name: "call", reason: notYet, harmless: []string{"build"}},
+	{name: "cgroup-parent", reason: "is not supported: steps run in cleat-build.slice"},
+	{name: "check", reason: notYet, isBool: true, harmless: []string{"false"}},
+	{name: "compress", reason: "is not supported: the context is read where it is", isBool: true, harmless: []string{"false"}},
+	{name: "cpu-period", reason: notYet},
+	{name: "cpu-quota", reason: notYet},
+	{name: "cpu-shares", short: "c", reason: notYet},
+	{name: "cpuset-cpus", reason: notYet},
+	{name: "cpuset-mems", reason: notYet},
+	{name: "debug", short: "D", reason: notYet, isBool: true, harmless: []string{"false"}},
+	{name: "disable-content-trust", reason: "can only be true: there is no content trust", isBool: true, harmless: []string{"true"}},
+	{name: "force-rm", reason: "can only be true: nothing of a failed step stays", isBool: true, harmless: []string{"true"}},
+	{name: "isolation", reason: "is for Windows containers only", harmless: []string{"default"}},
+	{name: "load", reason: "can only be true: images are built where they are run", isBool: true, harmless: []string{"true"}},
+	{name: "memory-swap", reason: notYet},
+	{name: "metadata-file", reason: notYet},
+	{name: "no-cache-filter", reason: notYet},
+	{name: "policy", reason: notYet},
+	{name: "provenance", reason: noAttests, harmless: []string{"false"}},
+	{name: "push", reason: "is not supported: push the image with 'cleat push'", isBool: true, harmless: []string{"false"}},
+	{name: "rm", reason: "can only be true: nothing of a step stays but its layer", isBool: true, harmless: []string{"true"}},
+	{name: "sbom", reason: noAttests, harmless: []string{"false"}},
+	{name: "security-opt", reason: "is not supported: steps run in the sandbox of an ordinary container"},
+	{name: "squash", reason: notYet, isBool: true, harmless: []string{"false"}},
+	{name: "ssh", reason: "is not supported: agents are not forwarded"},
+	{name: "stream", reason: notYet, isBool: true, harmless: []string{"false"}},
+}
+
+func refuse(fs *pflag.FlagSet) {
+	for _, r := range refusals {
+		flag := fs.VarPF(r, r.name, r.short, "")
+		flag.Hidden = true
+		if r.isBool {
+			flag.NoOptDefVal = "true"
+		}
+	}
+}
+
+// Set implements pflag.Value.
+func (r refused) Set(s string) error {
+	for _, ok := range r.harmless {
+		if strings.EqualFold(s, ok) {
+			return nil
+		}
+	}
+	return fmt.Errorf("--%s %s", r.name, r.reason)
+}
+
+// String implements pflag.Value.
+func (refused) String() string { return "" }
+
+// Type implements pflag.Value.
+func (refused) Type() string { return "" }
