@@ -108,7 +108,7 @@ func (e *Engine) readyUnits(ctx context.Context, c spec.Container) (r ready, err
 		return r, err
 	}
 	r.c = c
-	if err = e.checkNetworksOf(c); err == nil {
+	if err = errors.Join(checkSecrets(c), e.checkNetworksOf(c)); err == nil {
 		r.ports, err = e.portsForStart(ctx, c)
 	}
 	if err == nil {

@@ -27,6 +27,11 @@ func (e *Engine) ensureDaemons(ctx context.Context, c spec.Container) error {
 	if err := e.ensureBroker(ctx); err != nil {
 		return err
 	}
+	if c.Watched() {
+		if err := e.ensureSocket(ctx, unitgen.HealthSocket, e.healthSocket()); err != nil {
+			return err
+		}
+	}
 	if asksForNames(c) {
 		return e.ensureResolver(ctx)
 	}

@@ -59,6 +59,9 @@ func (e *Engine) Create(ctx context.Context, opt CreateOptions) (_ Container, er
 	if err := checkLimits(c.Limits); err != nil {
 		return Container{}, err
 	}
+	if err := checkSecrets(c); err != nil {
+		return Container{}, err
+	}
 	if err := e.settleNetwork(ctx, &c, opt.Networks); err != nil {
 		return Container{}, err
 	}

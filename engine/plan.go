@@ -54,7 +54,7 @@ func (e *Engine) profileInput(c spec.Container, opt CreateOptions, img Image) (p
 		ContainersDir: filepath.Dir(e.state.Dir(c.ID)),
 		VolumesDir:    filepath.Join(e.opt.Root, "volumes"),
 		StdioSocket:   e.stdioSocket(),
-		HealthSocket:  filepath.Join(e.opt.RunRoot, "healthd.sock"),
+		HealthSocket:  e.healthSocket(),
 		NotifyDir:     filepath.Dir(e.state.NotifyDir(c.ID)),
 		InitBinary:    filepath.Join(e.opt.Libexec, initProgram),
 		JournalFields: journalFields(c, opt),
@@ -75,6 +75,9 @@ func (e *Engine) profileInput(c spec.Container, opt CreateOptions, img Image) (p
 
 // stdioSocket is where the stdio broker listens.
 func (e *Engine) stdioSocket() string { return filepath.Join(e.opt.RunRoot, "stdiod.sock") }
+
+// healthSocket is where the daemon that watches over containers listens.
+func (e *Engine) healthSocket() string { return filepath.Join(e.opt.RunRoot, "healthd.sock") }
 
 // journalFields returns the fields of every line of output that --log-opt
 // labels= and env= ask for, beside the standard ones of package profile.

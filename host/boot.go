@@ -205,6 +205,11 @@ func mountRun(bootPlan) error {
 	if err := mount("tmpfs", "/run", unix.MS_NOSUID|unix.MS_NODEV, "mode=0755,size=50%"); err != nil {
 		return err
 	}
+	// systemd makes the credentials of a service in a mount namespace beside its own,
+	// and relies on seeing them: in containers it leaves it to others to arrange for that.
+	if err := unix.Mount("", "/run", "", unix.MS_SHARED, ""); err != nil {
+		return fmt.Errorf("share mounts below /run: %w", err)
+	}
 	for _, dir := range []string{"/run/lock", "/run/log/journal", "/run/user", ownUnits, busDir, emptyDir, "/run/systemd"} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err

@@ -22,6 +22,9 @@ type mounter struct {
 	within map[string]string // see plan.Annex
 	root   inroot.Root
 
+	secrets     []spec.Secret
+	credentials string // directory of what systemd has loaded for the unit
+
 	sources []int // of the bind mounts, detached, by index in config.Mounts; -1 for others
 	late    []int // mounts to make read-only once everything is in place
 
@@ -44,10 +47,14 @@ func (m *mounter) openSources() error {
 			return fmt.Errorf("mount %s: %w", mnt.Destination, err)
 		}
 		fd := -1
-		if o.bind {
-			if fd, err = m.openSource(mnt, o); err != nil {
-				return err
-			}
+		switch {
+		case o.bind:
+			fd, err = m.openSource(mnt, o)
+		case mnt.Destination == spec.SecretsDir && len(m.secrets) > 0:
+			fd, err = secretsTree(mnt, o, m.credentials, m.secrets)
+		}
+		if err != nil {
+			return err
 		}
 		m.sources = append(m.sources, fd)
 	}

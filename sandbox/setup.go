@@ -61,6 +61,7 @@ func setup(ch channel, sockets int, dir, mountPoint string, h Hooks) error {
 	}
 	m := newMounter(p.Config, p.Annex.Within)
 	m.shm = childFd + sockets + 1
+	m.secrets, m.credentials = p.Annex.Secrets, "/run/credentials/"+p.Annex.Unit
 	if err := m.build(p, mountPoint, h); err != nil {
 		return err
 	}

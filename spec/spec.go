@@ -48,6 +48,7 @@ type Container struct {
 	Hostname   string     `json:",omitempty"` // "" means the first 12 digits of ID
 	Domainname string     `json:",omitempty"`
 	Mounts     []Mount    `json:",omitempty"`
+	Secrets    []Secret   `json:",omitempty"`
 	Network    Network    // how the container is connected
 	Activation Activation `json:",omitzero"` // what starts it beside a command
 	Security   Security   // what the payload may do

@@ -40,7 +40,7 @@ func Service(c spec.Container, in ServiceInput) (Unit, error) {
 	}
 	u := Unit{Name: c.UnitName(), ID: c.ID}
 	parts := []func(spec.Container, ServiceInput) ([]Property, error){
-		identity, execution, killing, restarting, limits, rlimits, devices, ordering, logging,
+		identity, execution, killing, restarting, limits, rlimits, devices, secrets, ordering, logging,
 	}
 	for _, part := range parts {
 		props, err := part(c, in)

@@ -108,6 +108,8 @@ func values2text(value any) []string {
 		return lines(v, commandLine)
 	case []DeviceAllow:
 		return lines(v, func(d DeviceAllow) string { return words([]string{d.Node, d.Permissions}) })
+	case []Credential:
+		return lines(v, func(c Credential) string { return c.ID + ":" + strings.ReplaceAll(c.Source, "%", "%%") })
 	case []IOLimit:
 		return lines(v, func(l IOLimit) string { return words([]string{l.Path}) + " " + number(l.Limit) })
 	}

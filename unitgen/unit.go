@@ -24,7 +24,7 @@ type Unit struct {
 
 // Property is one setting of a unit in the shape that org.freedesktop.systemd1
 // takes for transient units. Value is one of string, bool, int32, uint32,
-// uint64, []string, []uint32, []byte (a set of CPUs), []Exec, []DeviceAllow, []IOLimit,
+// uint64, []string, []uint32, []byte (a set of CPUs), []Exec, []DeviceAllow, []Credential, []IOLimit,
 // []Listen and ExitStatusSet, whose D-Bus signatures follow from their fields.
 type Property struct {
 	Name  string
@@ -45,6 +45,12 @@ type Exec struct {
 type DeviceAllow struct {
 	Node        string // a path below /dev, or a group such as "char-pts"
 	Permissions string // some of "rwm"
+}
+
+// Credential is one line of LoadCredential=: D-Bus signature (ss).
+type Credential struct {
+	ID     string
+	Source string // an absolute path, or the name in a store of credentials
 }
 
 // IOLimit is one line of IOReadBandwidthMax= and its kin: signature (st).

@@ -46,6 +46,7 @@ func (f *createFlags) options(fs *pflag.FlagSet, c *cli, args []string) (engine.
 		}
 	}
 	ct.Mounts = slices.Concat(f.volumes.Values, f.mounts.Values, f.tmpfs.Values)
+	ct.Secrets = f.secrets.Values
 	ct.Devices, ct.ReadOnly, ct.ShmBytes = f.devices.Values, f.readOnly, f.shm.Value
 	ct.Ulimits, ct.Sysctls = f.ulimits.Values, opts.Map(f.sysctls.Values)
 	ct.Hostname, ct.Domainname = f.hostname, f.domainname

@@ -46,6 +46,7 @@ type rootFlags struct {
 	volumes, mounts, tmpfs *opts.List[spec.Mount]
 	volumesFrom            []string
 	devices                *opts.List[spec.Device]
+	secrets                *opts.List[spec.Secret]
 	readOnly               bool
 	shm                    *opts.One[int64]
 }
@@ -158,6 +159,8 @@ func (f *rootFlags) define(fs *pflag.FlagSet, c *cli) {
 	fs.StringArrayVar(&f.volumesFrom, "volumes-from", nil, "Mount volumes from the specified container(s)")
 	f.devices = opts.NewList("", opts.Device)
 	fs.Var(f.devices, "device", "Add a host device to the container")
+	f.secrets = opts.NewList("secret", opts.SecretParser(c.dir))
+	fs.Var(f.secrets, "secret", "Give the container a secret as a file in /run/secrets: a file or a systemd credential")
 	fs.BoolVar(&f.readOnly, "read-only", false, "Mount the container's root filesystem as read only")
 	f.shm = opts.NewOne("bytes", opts.Bytes)
 	fs.Var(f.shm, "shm-size", "Size of /dev/shm")

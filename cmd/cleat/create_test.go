@@ -84,6 +84,9 @@ func TestCreateOptions(t *testing.T) {
 		"no health": {"--no-healthcheck img", func(_ *engine.CreateOptions, c *spec.Container) {
 			c.Healthcheck = &spec.Healthcheck{Test: []string{"NONE"}}
 		}},
+		"secrets": {"--secret db --secret /a/b,target=pw,mode=0400,uid=5,gid=6 img", func(_ *engine.CreateOptions, c *spec.Container) {
+			c.Secrets = []spec.Secret{{Source: "db", Target: "db"}, {Source: "/a/b", Target: "pw", Mode: 0o400, UID: 5, GID: 6}}
+		}},
 		"ready when it says so": {"--sdnotify container img", func(_ *engine.CreateOptions, c *spec.Container) { c.Notify = spec.NotifyContainer }},
 		"ready when healthy":    {"--sdnotify healthy img", func(_ *engine.CreateOptions, c *spec.Container) { c.Notify = spec.NotifyHealthy }},
 		"ready when it runs":    {"--sdnotify conmon img", func(*engine.CreateOptions, *spec.Container) {}},

@@ -68,6 +68,9 @@ type Annex struct {
 	// byte order. Empty means no filter. The profile itself is in config.json.
 	Seccomp []byte `json:",omitempty"`
 
+	// Secrets are the unit's credentials of the names of their targets.
+	Secrets []spec.Secret `json:",omitempty"`
+
 	Join       []Join `json:",omitempty"` // namespaces of other containers
 	Init       string `json:",omitempty"` // path of the init program to bind at /sbin/docker-init and run as PID 1; "" for none
 	Stdio      Stdio

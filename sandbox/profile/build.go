@@ -199,6 +199,7 @@ func annexOf(c spec.Container, in Input) (plan.Annex, error) {
 		Inherit:     c.Activation.Mode == spec.ActivateFD,
 		Restart:     c.Restart,
 		AutoRemove:  c.AutoRemove,
+		Secrets:     c.Secrets,
 		StopSignal:  stop,
 		StopTimeout: stopTimeout(c),
 	}

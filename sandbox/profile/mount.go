@@ -63,13 +63,11 @@ func mounts(c spec.Container, in Input) (all []specs.Mount, propagation string, 
 			own = append(own, m)
 		}
 	}
-	if c.Notify == spec.NotifyContainer {
-		if taken(plan.NotifyTarget) {
-			return nil, "", fmt.Errorf("mount %s: it is the place of the notification socket: %w", plan.NotifyTarget, spec.ErrInvalid)
+	for _, m := range unitMounts(c, in) {
+		if taken(m.Destination) {
+			return nil, "", fmt.Errorf("mount %s: the container needs that place itself (--secret, --sdnotify): %w", m.Destination, spec.ErrInvalid)
 		}
-		own = append(own, specs.Mount{
-			Destination: plan.NotifyTarget, Type: "bind", Source: filepath.Join(in.NotifyDir, c.ID), Options: []string{"bind", "ro", "nosuid", "nodev", "noexec", "rprivate"},
-		})
+		own = append(own, m)
 	}
 	if isHost(c.IPCMode) && !taken(shmPath) {
 		own = append(own, specs.Mount{Destination: shmPath, Type: "bind", Source: shmPath, Options: []string{"rbind", "rprivate"}})
@@ -233,6 +231,23 @@ func volumeNotes(c spec.Container, in Input) (fill []plan.CopyUp, within map[str
 		}
 	}
 	return fill, within
+}
+
+// unitMounts are what a container has of its unit: secrets, and a socket for what
+// its payload says.
+func unitMounts(c spec.Container, in Input) (out []specs.Mount) {
+	if len(c.Secrets) > 0 {
+		// In contrast to tmpfs, ramfs is never written to a swap device.
+		out = append(out, specs.Mount{
+			Destination: spec.SecretsDir, Type: "ramfs", Source: "secrets", Options: []string{"ro", "nosuid", "nodev", "noexec", "mode=755"},
+		})
+	}
+	if c.Notify == spec.NotifyContainer {
+		out = append(out, specs.Mount{
+			Destination: plan.NotifyTarget, Type: "bind", Source: filepath.Join(in.NotifyDir, c.ID), Options: []string{"bind", "ro", "nosuid", "nodev", "noexec", "rprivate"},
+		})
+	}
+	return out
 }
 
 // etcMounts are the files that describe the network. A container in another's
