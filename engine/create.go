@@ -56,7 +56,7 @@ func (e *Engine) Create(ctx context.Context, opt CreateOptions) (_ Container, er
 	if err := fillFromImage(&c, opt, img); err != nil {
 		return Container{}, err
 	}
-	if err := checkLimits(c.Limits); err != nil {
+	if err := errors.Join(checkLimits(c.Limits), checkDependencies(c)); err != nil {
 		return Container{}, err
 	}
 	if err := checkSecrets(c); err != nil {

@@ -220,6 +220,13 @@ func refresh(ctx context.Context, conn *supervisor.Conn, name string) error {
 
 // explainStart replaces systemd's "job failed" by what the start helper said.
 func (e *Engine) explainStart(ctx context.Context, c spec.Container, err error) error {
+	if len(c.Requires) > 0 {
+		if conn, connErr := e.systemd(ctx); connErr == nil {
+			if why := e.explainRequired(ctx, conn, c); why != "" {
+				return errors.Join(&StartError{Name: c.Name, Code: 125, Message: why}, e.discardUnstarted(ctx, c))
+			}
+		}
+	}
 	var job *supervisor.JobError
 	if !errors.As(err, &job) {
 		return err

@@ -65,6 +65,12 @@ type Container struct {
 	UTSMode      string `json:",omitempty"` // "" private or "host"
 	CgroupnsMode string `json:",omitempty"` // "" private or "host"
 
+	// Requires and After are units of the host, with their suffixes. The container
+	// is started after all of them; those in Requires are started with it, and
+	// stopping one of these stops the container.
+	Requires []string `json:",omitempty"`
+	After    []string `json:",omitempty"`
+
 	Restart     RestartPolicy
 	StopSignal  string         `json:",omitempty"` // for example "SIGQUIT"; "" means SIGTERM
 	StopTimeout *time.Duration `json:",omitempty"` // from StopSignal to SIGKILL; nil means 10 s, negative for ever

@@ -166,8 +166,9 @@ func killing(c spec.Container, _ ServiceInput) ([]Property, error) {
 
 // ordering says what has to be there before the container: the sockets of the
 // daemons that it uses, that of its published ports, the file systems that hold
-// its state and its bind mounts, and those that are its volumes. Sockets that
-// start the container are not required: it may be stopped by itself.
+// its state and its bind mounts, those that are its volumes, and the units of the
+// host that its user tied it to. Sockets that start the container are not
+// required: it may be stopped by itself.
 func ordering(c spec.Container, in ServiceInput) ([]Property, error) {
 	paths := []string{expressible(in.Root)}
 	for _, m := range c.Mounts {
@@ -205,7 +206,13 @@ func ordering(c spec.Container, in ServiceInput) ([]Property, error) {
 		props = append(props, Property{"BindsTo", []string{in.BindsTo}})
 		after = append(after, in.BindsTo)
 	}
-	props = append(props, Property{"After", append(after, required...)})
+	tied, ordered, err := dependOn(c)
+	if err != nil {
+		return nil, err
+	}
+	after = slices.Concat(after, required, ordered)
+	required = append(required, tied...)
+	props = append(props, Property{"After", after})
 	if len(required) > 0 {
 		props = append(props, Property{"Requires", required})
 	}

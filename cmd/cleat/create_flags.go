@@ -25,6 +25,8 @@ type createFlags struct {
 	logFlags
 	healthFlags
 
+	requires, after *opts.List[string]
+
 	restart     string
 	stopSignal  string
 	stopTimeout int
@@ -104,6 +106,10 @@ func newCreateFlags(fs *pflag.FlagSet, c *cli) *createFlags {
 	fs.StringVar(&f.stopSignal, "stop-signal", "", "Signal to stop the container")
 	fs.IntVar(&f.stopTimeout, "stop-timeout", 0, "Timeout (in seconds) to stop a container, -1 to wait for ever")
 	fs.BoolVar(&f.init, "init", false, "Run an init inside the container that forwards signals and reaps processes")
+	f.requires = opts.NewList("unit", opts.Any)
+	fs.Var(f.requires, "requires", "Start a unit of the host before the container, and stop the container with it")
+	f.after = opts.NewList("unit", opts.Any)
+	fs.Var(f.after, "after", "Start the container after a unit of the host, if both are started")
 	f.processFlags.define(fs, c)
 	f.rootFlags.define(fs, c)
 	f.namespaceFlags.define(fs)
