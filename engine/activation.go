@@ -154,7 +154,7 @@ func (e *Engine) openSockets(ctx context.Context, conn *supervisor.Conn, r ready
 	if err := checkHostAddresses(r.ports); err != nil {
 		return err
 	}
-	if err := writeUnits(ctx, conn, r.c, r.units, r.c.Restart.Boot()); err != nil {
+	if err := e.writeUnitFiles(ctx, conn, r.c, r.units, r.c.Restart.Boot()); err != nil {
 		return err
 	}
 	for _, u := range r.units {
@@ -176,18 +176,18 @@ func (e *Engine) openSockets(ctx context.Context, conn *supervisor.Conn, r ready
 	return err
 }
 
-// writeUnits writes unit files of c, its service last: it refers to the others. It
+// writeUnitFiles writes unit files of c, its service last: it refers to the others. It
 // enables what brings c back at boot, or disables it.
-func writeUnits(ctx context.Context, conn *supervisor.Conn, c spec.Container, units []unitgen.Unit, enable bool) error {
+func (e *Engine) writeUnitFiles(ctx context.Context, conn *supervisor.Conn, c spec.Container, units []unitgen.Unit, enable bool) error {
 	for _, u := range slices.Backward(units) {
 		if err := conn.WriteUnitFile(ctx, u.Name, unitgen.Text(u)); err != nil {
 			return err
 		}
 	}
 	if enable {
-		return conn.Enable(ctx, bootUnit(c))
+		return e.enable(ctx, conn, c)
 	}
-	return conn.Disable(ctx, bootUnit(c))
+	return e.disable(ctx, conn, c)
 }
 
 // bootUnit returns the unit that is enabled if c is to come back at boot.
@@ -212,7 +212,7 @@ func (e *Engine) stopWaiting(ctx context.Context, conn *supervisor.Conn, c spec.
 	if c.Restart.Mode != spec.RestartUnlessStopped {
 		return nil
 	}
-	return conn.Disable(ctx, bootUnit(c)) // a manual stop lasts over a reboot
+	return e.disable(ctx, conn, c) // a manual stop lasts over a reboot
 }
 
 // closeSockets ends the waiting of c for connections, and the proxy that carries

@@ -37,7 +37,13 @@ func (e *Engine) Inspect(ctx context.Context, ref string, opt InspectOptions) (*
 	if f.live, err = e.wires().Lives().Load(c.ID); err != nil && !isNotFound(err) {
 		return nil, err
 	}
+	unit, limits, err := e.inspectUnit(ctx, c.Container)
+	if err != nil {
+		return nil, err
+	}
+	c.Limits = limits
 	out := inspectContainer(c, f)
+	out.Unit = unit
 	if opt.Size {
 		sizes, err := e.Sizes(ctx, []Container{c})
 		if err != nil {

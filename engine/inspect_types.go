@@ -38,6 +38,7 @@ type ContainerInspect struct {
 	Mounts          []MountPoint
 	Config          *ContainerConfig
 	NetworkSettings *NetworkSettings
+	Unit            *UnitInspect `json:",omitempty"` // cleat's own
 }
 
 // ContainerState is how a container is doing.

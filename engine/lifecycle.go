@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"time"
 
@@ -60,7 +59,9 @@ func (e *Engine) start(ctx context.Context, c spec.Container) error {
 func (e *Engine) startUnits(ctx context.Context, conn *supervisor.Conn, c spec.Container, units []unitgen.Unit, ports []spec.Port) error {
 	start := e.startTransient
 	if c.Restart.Boot() {
-		start = e.startBoot
+		start = func(ctx context.Context, conn *supervisor.Conn, units []unitgen.Unit) error {
+			return e.startBoot(ctx, conn, c, units)
+		}
 	}
 	if err := checkHostAddresses(ports); err != nil {
 		return err
@@ -144,6 +145,7 @@ func (e *Engine) noteManualStart(c spec.Container) error {
 	}
 	next := run
 	next.Restarting, next.RestartCount, next.Consecutive, next.Error = false, 0, 0, ""
+	next.UnderWay = c.Restart.Mode == spec.RestartOnFailure
 	if next == run {
 		return nil
 	}
@@ -180,14 +182,8 @@ func settle(ctx context.Context, conn *supervisor.Conn, name string) error {
 }
 
 // startBoot starts a container that comes back at boot: its units are files.
-func (e *Engine) startBoot(ctx context.Context, conn *supervisor.Conn, units []unitgen.Unit) error {
-	for _, u := range slices.Backward(units) { // the service last: it refers to the others
-		if err := conn.WriteUnitFile(ctx, u.Name, unitgen.Text(u)); err != nil {
-			return err
-		}
-	}
-	service := units[0].Name
-	if err := conn.Enable(ctx, service); err != nil {
+func (e *Engine) startBoot(ctx context.Context, conn *supervisor.Conn, c spec.Container, units []unitgen.Unit) error {
+	if err := e.writeUnitFiles(ctx, conn, c, units, true); err != nil {
 		return err
 	}
 	for _, u := range units {
@@ -195,6 +191,7 @@ func (e *Engine) startBoot(ctx context.Context, conn *supervisor.Conn, units []u
 			return err
 		}
 	}
+	service := units[0].Name
 	err := conn.Start(ctx, service)
 	if !isNotFound(err) {
 		return err
@@ -293,7 +290,7 @@ func (e *Engine) Stop(ctx context.Context, ref string, opt StopOptions) error {
 	}
 	e.tellContainer(c, "stop")
 	if c.Restart.Mode == spec.RestartUnlessStopped {
-		return conn.Disable(ctx, bootUnit(c)) // a manual stop lasts over a reboot
+		return e.disable(ctx, conn, c) // a manual stop lasts over a reboot
 	}
 	return nil
 }

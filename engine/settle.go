@@ -116,6 +116,9 @@ func (e *Engine) settleStopped(ctx context.Context, c spec.Container) (spec.Cont
 	}
 	switch {
 	case !hasUnitFiles(c):
+		if err := e.state.SetEnabled(c.ID, false); err != nil {
+			return c, err
+		}
 		return c, e.dropUnits(ctx, conn, c)
 	case run.StartedAt.IsZero() && run.FinishedAt.IsZero():
 		return c, nil // its first start writes them
@@ -128,6 +131,9 @@ func (e *Engine) settleStopped(ctx context.Context, c spec.Container) (spec.Cont
 func (e *Engine) moveUnit(ctx context.Context, conn *supervisor.Conn, c spec.Container, unit string) (spec.Container, error) {
 	next := withUnit(c, unit)
 	if next.UnitName() != c.UnitName() {
+		if err := e.forgetEnabled(ctx, conn, c); err != nil {
+			return c, err
+		}
 		if err := e.dropUnits(ctx, conn, c); err != nil {
 			return c, err
 		}
@@ -192,6 +198,9 @@ func (e *Engine) settleRunning(ctx context.Context, c spec.Container, limits []u
 		}
 	}
 	if !hasUnitFiles(c) && transient {
+		if err := e.state.SetEnabled(c.ID, false); err != nil {
+			return err
+		}
 		if err := e.dropUnitFiles(ctx, conn, c); err != nil {
 			return err
 		}
@@ -217,7 +226,7 @@ func (e *Engine) writeBootUnits(ctx context.Context, conn *supervisor.Conn, c sp
 	if err != nil {
 		return err
 	}
-	return writeUnits(ctx, conn, c, units, enable)
+	return e.writeUnitFiles(ctx, conn, c, units, enable)
 }
 
 // dropUnits ends what is left of the units of c, whose run is over, and removes

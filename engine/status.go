@@ -172,7 +172,7 @@ func statusOf(unit supervisor.UnitStatus, run state.Run, live bool) Status {
 		if live {
 			return StatusRunning // its payload runs; systemd is about to notice
 		}
-		if run.Restarting || run.RestartCount > 0 { // a manual start zeroes the count
+		if run.Restarting {
 			return StatusRestarting
 		}
 	}

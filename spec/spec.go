@@ -208,8 +208,9 @@ type RestartPolicy struct {
 }
 
 // Boot reports whether the policy asks for a unit that systemd starts at boot.
+// That of on-failure then looks at how the last run ended.
 func (p RestartPolicy) Boot() bool {
-	return p.Mode == RestartAlways || p.Mode == RestartUnlessStopped
+	return p.Mode == RestartAlways || p.Mode == RestartUnlessStopped || p.Mode == RestartOnFailure
 }
 
 // LogConfig says where output goes.

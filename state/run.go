@@ -32,9 +32,13 @@ type Run struct {
 	RestartCount int `json:",omitempty"`
 	Consecutive  int `json:",omitempty"`
 
-	// Restarting is set while a run has ended and systemd is about to start the
-	// next one.
+	// Restarting is set when a run has ended and systemd is about to start the
+	// next one, until that ends.
 	Restarting bool `json:",omitempty"`
+
+	// UnderWay is set while a run lasts whose end decides whether the container
+	// comes back at boot (on-failure), so that a run that a power cut ended is known.
+	UnderWay bool `json:",omitempty"`
 
 	// Stopped is set by a manual stop or kill and cleared by a manual start; see
 	// SetStopped. No automatic restart happens while it is set.

@@ -27,6 +27,7 @@ var meantInspect = []struct{ path, why string }{
 	{"ResolvConfPath", "cleat writes it when the container is created"},
 	{"NetworkSettings", "compared by the tests of networks"},
 	{"LogPath", "the journal is where logs go"},
+	{"Unit", "what systemd says of the unit; Docker has none"},
 	{"HostConfig.Tmpfs", "the size is in bytes"},
 	{"State.Pid", "each has its own"},
 	{"Comment", "Docker notes where an import comes from"},

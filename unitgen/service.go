@@ -130,6 +130,9 @@ func execution(c spec.Container, in ServiceInput) ([]Property, error) {
 		// socket for the next run.
 		props = append(props, Property{"ExecStop", helper("close")})
 	}
+	if c.Restart.Mode == spec.RestartOnFailure { // the boot passes over what has succeeded
+		props = append(props, Property{"ExecCondition", helper("due")})
+	}
 	return props, nil
 }
 

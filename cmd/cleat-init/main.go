@@ -6,6 +6,7 @@
 //	cleat-init [--root DIR] [--runroot DIR] start ID   ExecStart= of the unit
 //	cleat-init [--root DIR] [--runroot DIR] post ID    ExecStopPost= of the unit
 //	cleat-init [--root DIR] [--runroot DIR] close ID   ExecStop= of one that connections start
+//	cleat-init [--root DIR] [--runroot DIR] due ID     ExecCondition= of units with the policy on-failure
 //	cleat-init [--root DIR] [--runroot DIR] network-restore
 //	                                  of cleat-network-restore.service: bridges and firewall
 //
@@ -45,7 +46,7 @@ func run(ctx context.Context, args []string) int {
 		args = args[2:]
 	}
 	if len(args) == 0 {
-		return report(errors.New("usage: cleat-init [--root DIR] [--runroot DIR] start ID|post ID|close ID|network-restore"))
+		return report(errors.New("usage: cleat-init [--root DIR] [--runroot DIR] start ID|post ID|close ID|due ID|network-restore"))
 	}
 	return verb(ctx, state.At(root, runRoot), args)
 }
@@ -59,6 +60,8 @@ func verb(ctx context.Context, store *state.Store, args []string) int {
 		return report(post(ctx, store, args[1], endFromEnv()))
 	case args[0] == "close" && len(args) == 2:
 		return report(wires(store).Close(ctx, args[1]))
+	case args[0] == "due" && len(args) == 2:
+		return due(store, args[1])
 	case args[0] == "network-restore" && len(args) == 1:
 		return report(restoreNetworks(ctx, store))
 	case args[0] == sandbox.VerbSetup && len(args) == 4:

@@ -81,9 +81,10 @@ func kindOf(a plan.Annex, run state.Run, now time.Time) startKind {
 
 // begin changes run, the record of the previous run, for a start of kind k,
 // and reports whether there was something to change.
-func begin(run *state.Run, k startKind) bool {
+func begin(run *state.Run, k startKind, a plan.Annex) bool {
 	old := *run
-	run.Error, run.Restarting, run.Stopped = "", false, false
+	run.Error, run.Restarting, run.Stopped = "", k == automatic, false // it restarts until it runs
+	run.UnderWay = a.Restart.Mode == spec.RestartOnFailure
 	if k == automatic {
 		run.RestartCount++
 	} else {
@@ -96,7 +97,7 @@ func begin(run *state.Run, k startKind) bool {
 // finish changes run for its end.
 func finish(run *state.Run, a plan.Annex, e exit) {
 	run.StartedAt, run.FinishedAt = e.started, e.at
-	run.ExitCode, run.OOMKilled = e.code, e.oom
+	run.ExitCode, run.OOMKilled, run.UnderWay = e.code, e.oom, false
 	if e.at.Sub(e.started) >= healthyRun {
 		run.Consecutive = 0
 	}

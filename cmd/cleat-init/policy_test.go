@@ -68,7 +68,7 @@ func TestBackoff(t *testing.T) {
 		if k := kindOf(a, run, now); k != automatic {
 			t.Fatalf("kind %d", k)
 		}
-		begin(&run, automatic)
+		begin(&run, automatic, a)
 	}
 	want := []time.Duration{100 * time.Millisecond, 200 * time.Millisecond, 400 * time.Millisecond, 100 * time.Millisecond, 200 * time.Millisecond}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -77,7 +77,7 @@ func TestBackoff(t *testing.T) {
 	if run.RestartCount != 5 {
 		t.Errorf("RestartCount %d, want 5", run.RestartCount)
 	}
-	begin(&run, manual)
+	begin(&run, manual, a)
 	if run.RestartCount != 0 || run.Consecutive != 0 {
 		t.Errorf("after a start by hand: %+v", run)
 	}
@@ -93,7 +93,7 @@ func TestOnFailureCountsToItsMaximum(t *testing.T) {
 			t.Fatal("it never ends")
 		}
 		k := kindOf(a, run, now)
-		begin(&run, k)
+		begin(&run, k, a)
 		finish(&run, a, exit{now, now, 1, false})
 		now = now.Add(100 * time.Millisecond)
 	}
@@ -115,7 +115,7 @@ func TestBeginWritesOnlyChanges(t *testing.T) {
 		"counts are zeroed":  {state.Run{RestartCount: 1}, manual, true},
 		"a restart":          {state.Run{Restarting: true}, automatic, true},
 	} {
-		if got := begin(&tt.run, tt.kind); got != tt.want {
+		if got := begin(&tt.run, tt.kind, plan.Annex{}); got != tt.want {
 			t.Errorf("%s: changed is %v", name, got)
 		}
 	}

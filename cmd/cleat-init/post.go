@@ -56,6 +56,9 @@ func (e end) code() int {
 
 // post records the end of a run of container id and announces it.
 func post(ctx context.Context, store *state.Store, id string, e end) error {
+	if e.serviceResult == "exec-condition" {
+		return nil // there was no start, see due
+	}
 	annex, err := plan.LoadAnnex(store.Dir(id))
 	if errors.Is(err, spec.ErrNotFound) {
 		return nil // removed by force while it ran
@@ -92,7 +95,7 @@ func post(ctx context.Context, store *state.Store, id string, e end) error {
 
 // notStarted changes run for a start that came to nothing.
 func notStarted(run *state.Run, e end) {
-	run.Restarting = false
+	run.Restarting, run.UnderWay = false, false
 	code := e.code()
 	_, failed := sandbox.UserExitCode(code)
 	switch {

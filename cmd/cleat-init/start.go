@@ -36,13 +36,15 @@ func start(ctx context.Context, store *state.Store, id string) int {
 	if _, err := store.LoadExit(id); errors.Is(err, spec.ErrNotFound) {
 		kind = manual // no run has ended since the boot, however quick that was
 	}
+	if kind != manual {
+		if kind, err = awaitTurn(kind, p.Annex, run); err != nil {
+			return 0 // stopped meanwhile; the record stays that of the last run
+		}
+	}
 	if kind == refused {
 		return sandbox.ExitEnough
 	}
-	if kind == automatic && !pause(delay(run.Consecutive)-unitDelay, p.Annex.StopSignal) {
-		return 0 // stopped meanwhile; the record stays that of the last run
-	}
-	if err := recordStart(store, id, &run, kind); err != nil {
+	if err := recordStart(store, p.Annex, &run, kind); err != nil {
 		return fail(store, id, run, err)
 	}
 	if err := launch(ctx, store, p, run); err != nil {
@@ -51,43 +53,55 @@ func start(ctx context.Context, store *state.Store, id string) int {
 	return 0
 }
 
-// pause waits for d and reports whether no signal to stop came in that time.
-func pause(d time.Duration, stopSignal int) bool {
-	if d <= 0 {
-		return true
-	}
+// errStopped says that a signal to stop came before the payload was started.
+var errStopped = errors.New("stopped")
+
+// awaitTurn looks closer at a start that seems to be a restart by systemd, and
+// waits until it is due. A signal to stop meanwhile is errStopped.
+func awaitTurn(kind startKind, a plan.Annex, run state.Run) (startKind, error) {
 	stop := make(chan os.Signal, 1)
-	signal.Notify(stop, syscall.Signal(stopSignal), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT)
+	signal.Notify(stop, syscall.Signal(a.StopSignal), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGQUIT)
 	defer signal.Stop(stop)
-	timer := time.NewTimer(d)
-	defer timer.Stop()
+	var d time.Duration
+	switch {
+	case !bySystemd(a.Unit):
+		kind = manual
+	case kind == automatic:
+		d = delay(run.Consecutive) - unitDelay
+	}
+	due := time.After(d)
 	select {
-	case <-timer.C:
-		return true
 	case <-stop:
-		return false
+		return kind, errStopped
+	case <-due:
+	}
+	select { // of both, the signal counts
+	case <-stop:
+		return kind, errStopped
+	default:
+		return kind, nil
 	}
 }
 
 // recordStart makes the record that of a container that is being started. Most
 // starts are the first and have nothing to write, which would take a while.
-func recordStart(store *state.Store, id string, run *state.Run, k startKind) error {
+func recordStart(store *state.Store, a plan.Annex, run *state.Run, k startKind) error {
 	if run.Stopped {
-		if err := store.SetStopped(id, false); err != nil {
+		if err := store.SetStopped(a.ID, false); err != nil {
 			return err
 		}
 	}
-	if !begin(run, k) {
+	if !begin(run, k, a) {
 		return nil
 	}
-	return store.SaveRun(id, *run)
+	return store.SaveRun(a.ID, *run)
 }
 
 // fail records why the container could not be started, reports it, and returns
 // the exit code.
 func fail(store *state.Store, id string, run state.Run, err error) int {
 	exit := report(err)
-	run.Error, run.Restarting = err.Error(), false
+	run.Error, run.Restarting, run.UnderWay = err.Error(), false, false
 	run.ExitCode, _ = sandbox.UserExitCode(exit)
 	run.FinishedAt = time.Now()
 	if err := store.SaveRun(id, run); err != nil {

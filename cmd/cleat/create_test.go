@@ -163,6 +163,9 @@ func TestCreateOptions(t *testing.T) {
 			c.Restart = spec.RestartPolicy{Mode: spec.RestartOnFailure, MaxRetries: 3}
 			c.StopSignal, c.StopTimeout = "SIGQUIT", new(-time.Second)
 		}},
+		"units of the host": {"--requires postgresql.service --requires a.mount --after chrony.service img", func(_ *engine.CreateOptions, c *spec.Container) {
+			c.Requires, c.After = []string{"postgresql.service", "a.mount"}, []string{"chrony.service"}
+		}},
 		"a stop timeout of zero is said": {"--stop-timeout 0 --rm img", func(_ *engine.CreateOptions, c *spec.Container) {
 			c.AutoRemove, c.StopTimeout = true, new(time.Duration(0))
 		}},
