@@ -37,7 +37,13 @@ func (e *Engine) SetSlice(ctx context.Context, opt SliceOptions) error {
 	if err := conn.WriteUnitFile(ctx, u.Name, unitgen.Text(u)); err != nil {
 		return err
 	}
-	return refresh(ctx, conn, u.Name)
+	// systemd makes a slice up where something is in one without a file, and does
+	// not notice that one has come.
+	props, err := conn.Properties(ctx, u.Name)
+	if err != nil || props.FragmentPath != "" && !props.NeedReload {
+		return err
+	}
+	return conn.Reload(ctx)
 }
 
 // RemoveSlice takes back the limits of a slice. One that has none is no error.
@@ -56,4 +62,20 @@ func (e *Engine) RemoveSlice(ctx context.Context, name string) error {
 		return fmt.Errorf("take back the limits of %s: %w", name, err)
 	}
 	return refresh(ctx, conn, name)
+}
+
+// SliceIs reports whether SetSlice would change nothing.
+func (e *Engine) SliceIs(ctx context.Context, opt SliceOptions) (bool, error) {
+	conn, err := e.systemd(ctx)
+	if err != nil {
+		return false, err
+	}
+	if opt.Limits == nil {
+		return !conn.HasUnitFile(opt.Name), nil
+	}
+	u, err := unitgen.Slice(opt.Name, opt.Description, *opt.Limits)
+	if err != nil {
+		return false, err
+	}
+	return conn.UnitFileIs(opt.Name, unitgen.Text(u)), nil
 }

@@ -23,7 +23,7 @@ func (c *Conn) WriteUnitFile(_ context.Context, name, text string) error {
 	if err := os.MkdirAll(c.unitDir, 0o755); err != nil {
 		return fmt.Errorf("write unit file %s: %w", path, err)
 	}
-	if old, err := os.ReadFile(path); err == nil && string(old) == text {
+	if c.UnitFileIs(name, text) {
 		return nil // a new file would ask for a daemon-reload
 	}
 	if err := fsx.WriteFile(path, []byte(text), 0o644); err != nil {
@@ -36,6 +36,16 @@ func (c *Conn) WriteUnitFile(_ context.Context, name, text string) error {
 func (c *Conn) HasUnitFile(name string) bool {
 	path, err := c.unitFile(name)
 	return err == nil && fsx.Exists(path)
+}
+
+// UnitFileIs reports whether WriteUnitFile with this text would change nothing.
+func (c *Conn) UnitFileIs(name, text string) bool {
+	path, err := c.unitFile(name)
+	if err != nil {
+		return false
+	}
+	have, err := os.ReadFile(path)
+	return err == nil && string(have) == text
 }
 
 // RemoveUnitFile removes a unit file that WriteUnitFile wrote. One that is not
