@@ -42,6 +42,8 @@ var allowed = map[string][]string{
 	"cmd/cleat-healthd": {"health", "state"},
 	"api":               {"engine", "journal/stdio"},
 	"cmd/cleat-apid":    {"api", "engine"},
+	"compose":           {"engine"},
+	"cmd/cleat-compose": {"compose", "engine", "host"},
 	"tests":             {},
 	"examples":          {},
 	"internal":          {},
