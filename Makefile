@@ -8,7 +8,7 @@ DESTDIR ?=
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 GOFILES := $(shell git ls-files '*.go' 2>/dev/null)
-BINS    := cleat cleat-init cleat-stdiod cleat-netd cleat-healthd cleat-apid cleat-build
+BINS    := cleat cleat-init cleat-stdiod cleat-netd cleat-healthd cleat-apid cleat-build cleat-compose
 TOOL    := $(GO) tool -modfile=tools/go.mod
 
 # What cleat itself needs of the distribution, and what only its tests need.
@@ -65,7 +65,7 @@ fmt: ## format all Go code
 
 .PHONY: golden
 golden: ## rewrite the golden files; review the diff like code
-	$(GO) test ./unitgen ./sandbox/profile ./engine ./netd/nft -update
+	$(GO) test ./unitgen ./sandbox/profile ./engine ./netd/nft ./compose -update
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (default 30s)

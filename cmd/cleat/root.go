@@ -187,6 +187,7 @@ var verbs = []verb{
 		{name: "save", make: newSave},
 		{name: "tag", make: newTag},
 	}},
+	{name: "compose", make: newCompose, group: groupManagement},
 	{name: "host", make: newHost, group: groupManagement},
 	{name: "manifest", short: "Manage manifests of images in registries", group: groupManagement, members: []verb{{name: "inspect", make: newManifestInspect}}},
 	{name: "volume", short: "Manage volumes", group: groupManagement, members: []verb{

@@ -1,0 +1,112 @@
+// Command cleat-compose runs Compose projects: "cleat compose" executes it. It is
+// a program of its own because reading compose files takes longer to start than
+// everything else that cleat does. There is a file for every verb.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/cleat-project/cleat/engine"
+	"github.com/cleat-project/cleat/host"
+)
+
+// version is set by the linker.
+var version = "unknown"
+
+func main() {
+	host.Init()
+	os.Exit(run(os.Args[1:]))
+}
+
+// run is main with its exit status.
+func run(args []string) int {
+	ctx, release := signalContext(context.Background())
+	defer release()
+	c := &cli{in: os.Stdin, out: os.Stdout, err: os.Stderr, releaseSignals: release}
+	defer c.close()
+	root := newRoot(c)
+	root.SetArgs(args)
+	cmd, err := root.ExecuteContextC(ctx)
+	return c.report(cmd, err)
+}
+
+// signalError is the cause of a context that a signal has cancelled.
+type signalError struct{ sig syscall.Signal }
+
+func (e signalError) Error() string {
+	return fmt.Sprintf("interrupted by signal %d (%s)", int(e.sig), e.sig)
+}
+
+// signalContext returns a context that the first SIGINT, SIGTERM or SIGHUP
+// cancels; a second one ends the program.
+func signalContext(parent context.Context) (ctx context.Context, release func()) {
+	ctx, cancel := context.WithCancelCause(parent)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	go func() {
+		sig := <-signals
+		signal.Stop(signals)
+		if s, ok := sig.(syscall.Signal); ok {
+			cancel(signalError{s})
+		}
+	}()
+	return ctx, func() { signal.Stop(signals) }
+}
+
+// exitCode ends the program with a code, without a word.
+type exitCode int
+
+func (e exitCode) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+// usageError is a command line that makes no sense.
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+// engine opens the engine on first use. It stays open until close.
+func (c *cli) engine() (*engine.Engine, error) {
+	if c.eng != nil {
+		return c.eng, nil
+	}
+	eng, err := engine.Open(engine.Options{Root: c.root, RunRoot: c.runRoot, Config: os.Getenv("CLEAT_CONFIG"), Version: version, Warn: c.warn})
+	if err == nil {
+		c.eng = eng
+	}
+	return c.eng, err
+}
+
+func (c *cli) close() {
+	if c.eng != nil {
+		c.eng.Close()
+	}
+}
+
+// enter brings the process to where systemd is: as root, and inside the embedded
+// host where PID 1 is something else.
+func (c *cli) enter(ctx context.Context) error {
+	if os.Geteuid() != 0 {
+		return errors.New("this needs root: cleat works on systemd, mounts and namespaces of the whole machine; run it with sudo")
+	}
+	if !host.Needed() {
+		return nil
+	}
+	opt := host.Options{Root: c.root, RunRoot: c.runRoot}
+	started, err := host.EnsureRunning(ctx, opt)
+	if err != nil {
+		return err
+	}
+	if started {
+		fmt.Fprintf(c.err, "cleat: systemd does not run here; started an embedded host for %s (see 'cleat host --help')\n", opt.Root)
+	}
+	c.releaseSignals() // from here on they are the command's inside
+	code, err := host.Enter(ctx, opt)
+	if err != nil {
+		return err
+	}
+	return exitCode(code)
+}

@@ -1,0 +1,53 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/spf13/pflag"
+)
+
+// refusedVerbs are those of Docker's compose that there are not.
+var refusedVerbs = map[string]string{
+	"alpha":   "is not supported",
+	"attach":  "is not supported by this version: use 'cleat attach' with the container's name",
+	"bridge":  "is not supported",
+	"build":   "is not supported by this version: build images first",
+	"commit":  "is not supported by this version: use 'cleat commit' with the container's name",
+	"export":  "is not supported by this version: use 'cleat export' with the container's name",
+	"publish": "is not supported by this version",
+	"push":    "is not supported by this version: use 'cleat push' with the image's name",
+	"watch":   "is not supported by this version",
+}
+
+// refuse defines a flag of Docker's that can only have harmless values.
+func refuse(fs *pflag.FlagSet, name, reason string, harmless ...string) {
+	f := fs.VarPF(refusedFlag{name, reason, harmless}, name, "", "")
+	f.Hidden = true
+}
+
+// refuseBool is refuse for a flag without a value.
+func refuseBool(fs *pflag.FlagSet, name, reason string) {
+	f := fs.VarPF(refusedFlag{name, reason, []string{"false"}}, name, "", "")
+	f.Hidden, f.NoOptDefVal = true, "true"
+}
+
+// refusedFlag is a flag that cannot be set.
+type refusedFlag struct {
+	name, reason string
+	harmless     []string
+}
+
+// Set implements pflag.Value.
+func (v refusedFlag) Set(s string) error {
+	if slices.Contains(v.harmless, s) {
+		return nil
+	}
+	return fmt.Errorf("--%s %s", v.name, v.reason)
+}
+
+// String implements pflag.Value.
+func (refusedFlag) String() string { return "" }
+
+// Type implements pflag.Value.
+func (refusedFlag) Type() string { return "" }
