@@ -2,6 +2,7 @@ package health
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -20,6 +21,12 @@ const (
 // logLength is how many results are kept, as in Docker.
 const logLength = 5
 
+// Why a command is not run to its end.
+var (
+	errTimeout = errors.New("it takes too long")
+	errPaused  = errors.New("the container is paused")
+)
+
 // noExitCode stands for that of a check which was not run to its end.
 const noExitCode = -1
 
@@ -31,6 +38,8 @@ type target interface {
 	probe(ctx context.Context) (code int, output string, err error)
 	// frozen reports whether the container is paused.
 	frozen() bool
+	// ending reports whether the container is about to end, which kills checks.
+	ending() bool
 	// record stores what is known, with a state of health that is new or was so
 	// before.
 	record(h state.Health, changed bool)
@@ -95,19 +104,28 @@ func (m *monitor) once(ctx context.Context) {
 // probe runs the command within its time. It reports false if there is no result.
 func (m *monitor) probe(ctx context.Context) (r state.HealthResult, ok bool) {
 	timeout := or(m.check.Timeout, defaultTimeout)
-	within, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
+	within, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	timer := time.AfterFunc(timeout, func() {
+		// Asked before the command is killed: for that the kernel lets the
+		// container go on for a moment.
+		if m.target.frozen() {
+			cancel(errPaused)
+		}
+		cancel(errTimeout)
+	})
+	defer timer.Stop()
 	r.Start = time.Now()
 	var err error
 	r.ExitCode, r.Output, err = m.target.probe(within)
 	r.End = time.Now()
+	cause := context.Cause(within)
 	switch {
-	case ctx.Err() != nil:
+	case ctx.Err() != nil, errors.Is(cause, errPaused):
 		return r, false
-	case within.Err() != nil:
-		if m.target.frozen() {
-			return r, false
-		}
+	case (err != nil || r.ExitCode != 0) && m.target.ending():
+		return r, false
+	case errors.Is(cause, errTimeout):
 		text := fmt.Sprintf("Health check exceeded timeout (%v)", timeout)
 		if r.Output != "" {
 			text += ": " + r.Output

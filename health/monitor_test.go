@@ -15,12 +15,13 @@ import (
 )
 
 // fake is a container whose checks do what a script says, one word a check: "ok",
-// "fail", "hang", "odd" (cannot be run) or "freeze" (is paused and hangs); the last
-// word stays. It writes down what happens, with the time since the start.
+// "fail", "hang", "odd" (cannot be run) or "freeze" (is paused and hangs)
+// or "die"; the last word stays. It writes down what happens, with the time since the start.
 type fake struct {
 	start  time.Time
 	script []string
 	paused bool
+	dying  bool
 	said   []string
 }
 
@@ -41,6 +42,9 @@ func (f *fake) probe(ctx context.Context) (int, string, error) {
 		return 7, "broken", nil
 	case "odd":
 		return 0, "", fmt.Errorf("no such command")
+	case "die": // as the container does
+		f.dying = true
+		return 137, "", nil
 	case "freeze":
 		f.paused = true
 	}
@@ -49,6 +53,8 @@ func (f *fake) probe(ctx context.Context) (int, string, error) {
 }
 
 func (f *fake) frozen() bool { return f.paused }
+
+func (f *fake) ending() bool { return f.dying }
 
 func (f *fake) record(h state.Health, changed bool) {
 	if changed {
@@ -112,6 +118,9 @@ func TestMonitor(t *testing.T) {
 		},
 		"what cannot be run is a failure": {
 			with(func(h *spec.Healthcheck) { h.Retries = 1 }), "odd", 1500 * time.Millisecond, []string{"1s odd", "1s is unhealthy", "1s act"},
+		},
+		"what is killed with the container says nothing": {
+			with(func(h *spec.Healthcheck) { h.Retries = 1 }), "ok die", 2500 * time.Millisecond, []string{"1s ok", "1s is healthy", "2s die"},
 		},
 		"nothing counts while it is frozen": {
 			with(func(h *spec.Healthcheck) { h.Retries = 1 }), "freeze ok", time.Minute, []string{"1s freeze"},

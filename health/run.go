@@ -74,6 +74,8 @@ func (r *run) probe(ctx context.Context) (code int, output string, err error) {
 
 func (r *run) frozen() bool { return r.payload.Frozen() }
 
+func (r *run) ending() bool { return r.payload.Ending() }
+
 func (r *run) record(h state.Health, changed bool) {
 	if err := r.store.SaveHealth(r.container.ID, h); err != nil {
 		r.warn("health of container %q: %v, ignoring", r.container.Name, err)

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -68,6 +70,16 @@ func hasEnded(pidfd uintptr) bool {
 	fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
 	n, err := unix.Poll(fds, 0)
 	return err == nil && n > 0
+}
+
+// Ending reports whether the process has ended or is about to: it has no memory any
+// more. Whatever is in its PID namespace is killed before it counts as ended.
+func (p *Payload) Ending() bool {
+	if p.Ended() {
+		return true
+	}
+	_, err := os.Readlink("/proc/" + strconv.Itoa(p.pid) + "/exe")
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 // Frozen reports whether the container is frozen, as by "pause".

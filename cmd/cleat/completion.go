@@ -142,6 +142,7 @@ func createCompletions(c *cli) map[string]completer {
 	return map[string]completer{
 		"network": completeNetworks(c), "net": completeNetworks(c), "volumes-from": containers, "link": containers,
 		"pull": oneOf("always", "missing", "never"), "restart": oneOf("no", "always", "unless-stopped", "on-failure"),
+		"health-on-failure": oneOf("none", "restart", "stop", "kill"), "sdnotify": oneOf("container", "healthy", "ignore"),
 		"log-driver": oneOf("journald", "none"), "attach": oneOf("stdin", "stdout", "stderr"),
 		"cgroupns": oneOf("private", "host"), "ipc": oneOf("private", "host", "shareable", "none"), "pid": oneOf("host"), "uts": oneOf("host"),
 	}
