@@ -66,7 +66,17 @@ func (s *Server) inspectContainer(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
+	c.State.Status = dockerStatus(c.State.Status)
 	return shaped(w, c, containerShape, r.version)
+}
+
+// dockerStatus returns a state that Docker's clients know: a container that sleeps
+// until a connection starts it has exited, and its ports are published.
+func dockerStatus(s engine.Status) engine.Status {
+	if s == engine.StatusSleeping {
+		return engine.StatusExited
+	}
+	return s
 }
 
 // createContainer creates a container. Images are not pulled: clients do that when

@@ -49,7 +49,7 @@ func newSummary(c engine.Summary, now time.Time) summary {
 	s := summary{
 		ID: c.ID, Names: []string{"/" + c.Name}, Image: listing.ShortImage(c.Image), ImageID: c.Image.ID,
 		Command: listing.CommandText(c.Process.Argv()), Created: c.Created.Unix(), Ports: []portSummary{}, Labels: c.Labels,
-		State: container.ContainerState(c.Status), Status: listing.StatusText(c.Container, now), Mounts: c.Mounts,
+		State: container.ContainerState(dockerStatus(c.Status)), Status: listing.StatusText(c.Container, now), Mounts: c.Mounts,
 	}
 	if s.Labels == nil {
 		s.Labels = map[string]string{}

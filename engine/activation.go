@@ -58,6 +58,22 @@ func (e *Engine) checkActivation(c spec.Container, ports []spec.Port) error {
 	return err
 }
 
+// checkStillActivated refuses a change of its networks that would leave connections
+// to c without a way.
+func (e *Engine) checkStillActivated(c spec.Container) error {
+	if c.Activation.Mode != spec.ActivateProxy {
+		return nil
+	}
+	ports, err := assignable(c)
+	if err == nil {
+		err = e.checkActivation(c, ports)
+	}
+	if err != nil {
+		err = fmt.Errorf("connections could not start container %q any more: %w", c.Name, err)
+	}
+	return err
+}
+
 // isWired reports whether the start of c needs to know of networks or ports.
 func isWired(c spec.Container) bool {
 	return len(c.Network.Endpoints) > 0 || c.Activation.Mode == spec.ActivateFD
@@ -253,6 +269,12 @@ func (e *Engine) restartOpen(ctx context.Context, c spec.Container, opt StopOpti
 		return err
 	}
 	if err != nil || !hasProcesses(props) {
+		return e.start(ctx, c)
+	}
+	if e.freeUnit(c) != c.Unit { // it was renamed, and is to get the unit of its name: sockets cannot move
+		if err := e.Stop(ctx, c.ID, opt); err != nil {
+			return err
+		}
 		return e.start(ctx, c)
 	}
 	r, err := e.readyUnits(ctx, c)

@@ -42,6 +42,9 @@ func (e *Engine) Inspect(ctx context.Context, ref string, opt InspectOptions) (*
 		return nil, err
 	}
 	c.Limits = limits
+	if c.Status == StatusSleeping {
+		f.open = c.Ports
+	}
 	out := inspectContainer(c, f)
 	out.Unit = unit
 	if opt.Size {
@@ -59,8 +62,9 @@ type inspectFacts struct {
 	dir              string // of the container's files
 	volumeDir        func(name string) string
 	rootfs           plan.Rootfs
-	masked, readonly []string  // paths in the container
-	live             netd.Live // what it has of its networks; zero if it does not run
+	masked, readonly []string    // paths in the container
+	live             netd.Live   // what it has of its networks; zero if it does not run
+	open             []spec.Port // ports of a container that sleeps
 }
 
 // inspectContainer turns c into Docker's form. It is pure.
@@ -71,7 +75,7 @@ func inspectContainer(c Container, f inspectFacts) *ContainerInspect {
 		ResolvConfPath: filepath.Join(f.dir, "resolv.conf"), HostnamePath: filepath.Join(f.dir, "hostname"), HostsPath: filepath.Join(f.dir, "hosts"),
 		Name: "/" + c.Name, RestartCount: c.Run.RestartCount, Driver: "overlay", Platform: "linux", AppArmorProfile: c.Security.AppArmor,
 		HostConfig: inspectHostConfig(c.Container, f), GraphDriver: inspectLayers(f.rootfs), Mounts: inspectMounts(c.Mounts, f.volumeDir),
-		Config: inspectConfig(c.Container), NetworkSettings: inspectNetworks(c.Container, f.live),
+		Config: inspectConfig(c.Container), NetworkSettings: inspectNetworks(c.Container, f.live, f.open),
 	}
 	if len(argv) > 0 {
 		out.Path, out.Args = argv[0], argv[1:]
@@ -168,6 +172,9 @@ func inspectHostConfig(c spec.Container, f inspectFacts) *HostConfig {
 		UTSMode: c.UTSMode, ShmSize: cmp.Or(c.ShmBytes, 64<<20), Sysctls: c.Sysctls, Runtime: runtimeName, CgroupParent: cmp.Or(c.Slice, unitgen.DefaultSlice),
 		Devices: []DeviceInspect{}, Ulimits: []UlimitInspect{}, BlkioWeightDevice: []struct{}{},
 		MaskedPaths: f.masked, ReadonlyPaths: f.readonly,
+	}
+	if c.Activated() {
+		h.Activation = &ActivationInspect{string(c.Activation.Mode), int64(c.Activation.IdleTimeout)}
 	}
 	if c.Log.Tag != "" {
 		h.LogConfig.Config["tag"] = c.Log.Tag

@@ -13,14 +13,20 @@ import (
 )
 
 // inspectNetworks says in Docker's form how c is connected. Addresses and ports
-// are those of the run that live is of.
-func inspectNetworks(c spec.Container, live netd.Live) *NetworkSettings {
+// are those of the run that live is of; without one, open are the ports at which
+// connections start c.
+func inspectNetworks(c spec.Container, live netd.Live, open []spec.Port) *NetworkSettings {
 	s := &NetworkSettings{Ports: map[string][]PortBinding{}, Networks: map[string]*EndpointInspect{}}
 	if !onNetworks(c.Network.Mode) && !strings.HasPrefix(c.Network.Mode, "container:") {
 		s.Networks[c.Network.Mode] = &EndpointInspect{}
 	}
 	for _, ep := range c.Network.Endpoints {
 		s.Networks[ep.Network] = inspectEndpoint(c, ep, liveEndpoint(live, ep.NetworkID))
+	}
+	for _, p := range open {
+		if p.HostPort != 0 {
+			s.Ports[portName(p)] = append(s.Ports[portName(p)], bindingsOf(p)...)
+		}
 	}
 	if live.ContainerID == "" {
 		return s

@@ -117,6 +117,7 @@ type HostConfig struct {
 	NetworkMode          string
 	PortBindings         map[string][]PortBinding
 	RestartPolicy        RestartPolicyInspect
+	Activation           *ActivationInspect `json:",omitempty"` // not Docker's
 	AutoRemove           bool
 	VolumeDriver         string
 	VolumesFrom          []string
@@ -190,6 +191,12 @@ type LogConfigInspect struct {
 type RestartPolicyInspect struct {
 	Name              string
 	MaximumRetryCount int
+}
+
+// ActivationInspect is HostConfig.Activation of a container that connections start.
+type ActivationInspect struct {
+	Mode        string // "fd" or "proxy"
+	IdleTimeout int64  // nanoseconds; 0 means never
 }
 
 // ThrottleInspect is a rate limit of a block device.

@@ -80,6 +80,9 @@ func (e *Engine) NetworkDisconnect(ctx context.Context, network, container strin
 		}
 		next := c
 		next.Network.Endpoints = slices.Delete(slices.Clone(c.Network.Endpoints), i, i+1)
+		if err := e.checkStillActivated(next); err != nil {
+			return err
+		}
 		err = e.reconnect(ctx, c, next)
 		if err == nil {
 			e.tellConnection("disconnect", c.ID, c.Network.Endpoints[i])
@@ -147,7 +150,7 @@ func (e *Engine) reconnect(ctx context.Context, c, next spec.Container) (err err
 	if err := e.settleNetworks(ctx, next); err != nil {
 		return err
 	}
-	if !next.Restart.Boot() {
+	if !hasUnitFiles(next) {
 		return e.state.MarkSettled(c.ID)
 	}
 	st, err := e.status(ctx, next)

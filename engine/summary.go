@@ -20,7 +20,7 @@ func (e *Engine) Summarize(_ context.Context, list []Container) ([]Summary, erro
 			return nil, err
 		}
 		out = append(out, Summary{
-			Container: c, Mounts: inspectMounts(c.Mounts, e.state.VolumeDir), Networks: inspectNetworks(c.Container, live).Networks,
+			Container: c, Mounts: inspectMounts(c.Mounts, e.state.VolumeDir), Networks: inspectNetworks(c.Container, live, nil).Networks,
 		})
 	}
 	return out, nil

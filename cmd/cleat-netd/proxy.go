@@ -126,7 +126,10 @@ func runOf(store *state.Store, h wire.Host, id string) (proxy.Run, error) {
 	if err != nil {
 		return proxy.Run{}, err
 	}
-	if l.Closing || errors.Is(unix.Kill(live.PID, 0), unix.ESRCH) {
+	if l.Closing {
+		return proxy.Run{}, fmt.Errorf("run of container %s: %w", spec.ShortID(id), spec.ErrConflict)
+	}
+	if errors.Is(unix.Kill(live.PID, 0), unix.ESRCH) {
 		return proxy.Run{}, fmt.Errorf("run of container %s: %w", spec.ShortID(id), spec.ErrNotFound)
 	}
 	run := proxy.Run{ID: live.InvocationID, PID: live.PID}

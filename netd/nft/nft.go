@@ -13,8 +13,10 @@
 // lo is dropped before any rule sees it (ip6_rcv_core). Untranslated it does not
 // get on: the rules that a frame has passed on the bridge are not gone through
 // again (ip_sabotage_in), and no bridge can opt out of that setting, only in
-// (br_nf_pre_routing). So no rule can help. There, too, containers of a network that forbids neighbours to talk do
-// not reach each other by published ports.
+// (br_nf_pre_routing). So no rule can help: such connections are left to the socket that reserves the
+// port, from which package netd/proxy carries them. There, too, containers of a
+// network that forbids neighbours to talk do not reach each other by published
+// ports.
 //
 // # For administrators
 //

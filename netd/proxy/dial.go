@@ -18,43 +18,50 @@ const (
 	// that does not listen yet is tried again, soon at first.
 	firstPause, longestPause = time.Millisecond, 50 * time.Millisecond
 
-	// dialTimeout is how long an answer from a container may take. One whose run
-	// has just ended gives none.
+	// dialTimeout is how long an answer from a container may take before it is asked
+	// again.
 	dialTimeout = time.Second
 
-	// maxRuns is how many runs of a container a connection lives through.
+	// maxRuns is how many runs of a container that end by themselves a connection
+	// lives through.
 	maxRuns = 3
 )
 
-// errEnded means that a run has ended while it was waited for.
-var errEnded = errors.New("the container has ended")
+// What keeps a connection from the run that it is for. It is tried again with the
+// next one.
+var (
+	errEnded   = errors.New("the container has ended")
+	errClosing = errors.New("the container is about to be ended")
+)
 
 // dial connects to the container, which is woken if need be, once it listens.
 func (s *server) dial(ctx context.Context, p netd.Port, six bool) (net.Conn, Run, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.Patience)
 	defer cancel()
-	seen := map[string]bool{}
-	for wait := firstPause; len(seen) <= maxRuns; wait = min(2*wait, longestPause) {
+	ended := 0
+	for wait := firstPause; ; wait = min(2*wait, longestPause) {
 		run, err := s.run(ctx)
 		var conn net.Conn
 		if err == nil {
-			seen[run.ID] = true
 			conn, err = s.reach(ctx, run, p, six)
 		}
-		if err == nil && !s.current(run) {
+		if err == nil {
 			// Whoever is about to end the run has either seen the connection, and lets
 			// it go on, or not: then the next run gets it.
-			err = errors.Join(errEnded, conn.Close())
+			if err = s.over(run); err == nil {
+				s.lead(ctx, p)
+				return conn, run, nil
+			}
+			_ = conn.Close()
 		}
-		if err == nil {
-			s.lead(ctx, p)
-			return conn, run, nil
+		if errors.Is(err, errEnded) {
+			ended++
 		}
-		if !errors.Is(err, errEnded) || s.Wake == nil || !pause(ctx, wait) {
+		again := errors.Is(err, errClosing) || errors.Is(err, errEnded) && ended < maxRuns
+		if !again || s.Wake == nil || !pause(ctx, wait) {
 			return nil, run, err
 		}
 	}
-	return nil, Run{}, errEnded
 }
 
 // lead tells that the container listens at p, which the connection at hand need
@@ -73,26 +80,31 @@ func (s *server) lead(ctx context.Context, p netd.Port) {
 	}()
 }
 
-// current reports whether run goes on and is not about to be ended.
-func (s *server) current(run Run) bool {
+// over returns nil if run goes on and is not about to be ended.
+func (s *server) over(run Run) error {
 	now, err := s.Run()
-	return err == nil && now.ID == run.ID
+	switch {
+	case errors.Is(err, spec.ErrConflict):
+		return errClosing
+	case err != nil || now.ID != run.ID:
+		return errEnded
+	}
+	return nil
 }
 
 // run returns the run under way, which it has started if there was none.
 func (s *server) run(ctx context.Context) (Run, error) {
 	run, err := s.Run()
-	if !errors.Is(err, spec.ErrNotFound) {
-		return run, err
+	if s.Wake != nil && (errors.Is(err, spec.ErrNotFound) || errors.Is(err, spec.ErrConflict)) {
+		if err := s.waker.wake(ctx, s); err != nil {
+			return run, err
+		}
+		run, err = s.Run()
 	}
-	if s.Wake == nil {
-		return run, errEnded
-	}
-	if err := s.waker.wake(ctx, s); err != nil {
-		return run, err
-	}
-	run, err = s.Run()
-	if errors.Is(err, spec.ErrNotFound) { // it has ended already, or is about to be ended
+	switch {
+	case errors.Is(err, spec.ErrConflict):
+		err = errClosing
+	case errors.Is(err, spec.ErrNotFound):
 		err = errEnded
 	}
 	return run, err
@@ -105,20 +117,27 @@ type waker struct {
 	failed time.Time
 }
 
-// wake returns once there is a run. After a failure it is not tried again at once,
-// however many connections there are.
+// wake returns once there is a run, be it about to end. If none comes up it is not
+// tried again at once, however many connections there are.
 func (w *waker) wake(ctx context.Context, s *server) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if _, err := s.Run(); err == nil {
-		return nil
-	}
 	if w.err != nil && time.Since(w.failed) < s.Linger {
 		return w.err
 	}
-	if w.err = s.Wake(ctx); w.err != nil {
-		w.failed = time.Now()
+	for range maxRuns {
+		if _, err := s.Run(); err == nil {
+			return nil
+		}
+		if w.err = s.Wake(ctx); w.err != nil {
+			break
+		}
+		if _, err := s.Run(); !errors.Is(err, spec.ErrNotFound) {
+			return nil
+		}
+		w.err = errors.New("the container ends as soon as it is started")
 	}
+	w.failed = time.Now()
 	return w.err
 }
 
@@ -128,18 +147,31 @@ func (s *server) reach(ctx context.Context, run Run, p netd.Port, six bool) (net
 	if !addr.IsValid() {
 		return nil, fmt.Errorf("it has no address: %w", spec.ErrNotFound)
 	}
+	// One that has ended gives no answer, not even a refusal.
+	alive, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-s.ends.watch(run):
+			cancel()
+		case <-alive.Done():
+		}
+	}()
 	dialer := net.Dialer{Timeout: dialTimeout}
 	for wait := firstPause; ; wait = min(2*wait, longestPause) {
 		if p.Proto != netd.UDP || bound(run.PID, p.ContainerPort) {
-			conn, err := dialer.DialContext(ctx, string(p.Proto), netip.AddrPortFrom(addr, p.ContainerPort).String())
+			conn, err := dialer.DialContext(alive, string(p.Proto), netip.AddrPortFrom(addr, p.ContainerPort).String())
 			if err == nil {
 				return conn, nil
 			}
 		}
-		if !s.current(run) {
-			return nil, errEnded
+		if err := s.over(run); err != nil {
+			return nil, err
 		}
-		if !pause(ctx, wait) {
+		if !pause(alive, wait) {
+			if ctx.Err() == nil {
+				return nil, errEnded
+			}
 			return nil, fmt.Errorf("the container does not listen at port %d/%s", p.ContainerPort, p.Proto)
 		}
 	}

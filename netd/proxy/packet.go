@@ -119,8 +119,11 @@ func (d *packets) pass(ctx context.Context, ends pair, data []byte) {
 		d.s.busy.add()
 		go func() {
 			defer d.s.busy.done()
-			defer d.forget(ends)
-			f.carry(ctx)
+			if f.carry(ctx) {
+				d.renew(ctx, f)
+			} else {
+				d.forget(ends)
+			}
 		}()
 	}
 	select {
@@ -135,6 +138,19 @@ func (d *packets) forget(ends pair) {
 	delete(d.flows, ends)
 }
 
+// renew forgets a flow that is over. What it was given meanwhile begins another one.
+func (d *packets) renew(ctx context.Context, f *flow) {
+	d.forget(f.ends) // from now on nobody gives it anything
+	for {
+		select {
+		case data := <-f.in:
+			d.pass(ctx, f.ends, data)
+		default:
+			return
+		}
+	}
+}
+
 // flow is what one client sends to one address, and the answers.
 type flow struct {
 	d     *packets
@@ -144,8 +160,8 @@ type flow struct {
 }
 
 // carry carries datagrams until there has been none for a while, or the run that
-// they are for has ended.
-func (f *flow) carry(ctx context.Context) {
+// they are for has ended. It reports whether there was a run.
+func (f *flow) carry(ctx context.Context) bool {
 	s := f.d.s
 	local := f.ends.local
 	if !local.IsValid() {
@@ -154,7 +170,7 @@ func (f *flow) carry(ctx context.Context) {
 	conn, run, err := s.dial(ctx, f.d.port, local.Unmap().Is6())
 	if err != nil {
 		s.Warn(fmt.Sprintf("datagrams to port %s are dropped: %v", f.d.port, err))
-		return
+		return false
 	}
 	defer conn.Close()
 	go f.answer(conn)
@@ -166,11 +182,11 @@ func (f *flow) carry(ctx context.Context) {
 			_, _ = conn.Write(data) // it may be lost, as any datagram
 		case <-f.heard:
 		case <-idle.C:
-			return
+			return true
 		case <-s.ends.watch(run):
-			return
+			return true
 		case <-ctx.Done():
-			return
+			return true
 		}
 		idle.Reset(s.FlowIdle)
 	}

@@ -27,11 +27,13 @@ import (
 type Config struct {
 	Sockets []Socket
 
-	// Run returns the run of the container that is under way. If there is none, or
-	// it is about to end, the error wraps spec.ErrNotFound.
+	// Run returns the run of the container that is under way. If there is none the
+	// error wraps spec.ErrNotFound, and if somebody is about to end it
+	// spec.ErrConflict.
 	Run func() (Run, error)
 
-	// Wake returns once a run is under way. Nil means that the container is not to
+	// Wake starts a run and returns once it is under way, or at once if there is one,
+	// be it about to end. Nil means that the container is not to
 	// be started: then there is nothing to carry to without a run.
 	Wake func(context.Context) error
 
