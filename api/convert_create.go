@@ -3,6 +3,7 @@ package api
 import (
 	"cmp"
 	"encoding/json"
+	"net/http"
 	"slices"
 	"strconv"
 	"strings"
@@ -58,7 +59,7 @@ func (in createBody) options(v version) (engine.CreateOptions, error) {
 	c.Labels, c.Hostname, c.Domainname = in.Labels, in.Hostname, in.Domainname
 	c.AutoRemove, c.ReadOnly, c.ShmBytes, c.Sysctls = host.AutoRemove, host.ReadonlyRootfs, host.ShmSize, host.Sysctls
 	c.Init = host.Init != nil && *host.Init
-	c.StopSignal = in.StopSignal
+	c.StopSignal, c.Healthcheck = in.StopSignal, healthcheck(in.Healthcheck)
 	if in.StopTimeout != nil {
 		c.StopTimeout = new(time.Duration(*in.StopTimeout) * time.Second)
 	}
@@ -66,7 +67,7 @@ func (in createBody) options(v version) (engine.CreateOptions, error) {
 	steps := []func() error{
 		func() (err error) { c.Restart, err = restartPolicy(host.RestartPolicy); return },
 		func() (err error) { c.Security, err = security(host); return },
-		func() (err error) { c.Limits, err = limits(host.Resources); return },
+		func() (err error) { c.Limits, err = limits(host); return },
 		func() (err error) { c.Mounts, err = mounts(in.Config, host); return },
 		func() (err error) { c.Devices, c.Ulimits, err = devices(host.Resources); return },
 		func() error { return namespaces(c, host) },
@@ -85,9 +86,14 @@ func (in createBody) options(v version) (engine.CreateOptions, error) {
 	return opt, nil
 }
 
-// badRequest gives an error of a parser the class of what the client has done
-// wrong.
-func badRequest(err error) error { return httpError{status(invalid("%w", err)), message(err)} }
+// badRequest gives an error of a parser, which has no class, that of what the
+// client has done wrong.
+func badRequest(err error) error {
+	if status(err) != http.StatusInternalServerError {
+		return err
+	}
+	return httpError{http.StatusBadRequest, message(err)}
+}
 
 func (in createBody) process(host *container.HostConfig) spec.Process {
 	p := spec.Process{

@@ -12,7 +12,8 @@ import (
 )
 
 // limits reads how much a container may use.
-func limits(in container.Resources) (spec.Limits, error) {
+func limits(host *container.HostConfig) (spec.Limits, error) {
+	in := host.Resources
 	l, err := opts.Memory(in.Memory, in.MemorySwap)
 	if err != nil {
 		return l, err
@@ -20,6 +21,7 @@ func limits(in container.Resources) (spec.Limits, error) {
 	if l.CPUMillis, err = cpuMillis(in); err != nil {
 		return l, err
 	}
+	l.OOMScoreAdj = host.OomScoreAdj
 	l.ReservationBytes, l.CPUShares, l.CPUSet, l.IOWeight = in.MemoryReservation, in.CPUShares, in.CpusetCpus, in.BlkioWeight
 	if in.PidsLimit != nil {
 		l.Pids = max(*in.PidsLimit, 0) // Docker's -1 is our 0: unlimited
@@ -60,7 +62,7 @@ func updateOptions(in container.UpdateConfig) (engine.UpdateOptions, error) {
 		return opt, err
 	}
 	if len(in.BlkioDeviceReadBps)+len(in.BlkioDeviceWriteBps)+len(in.BlkioDeviceReadIOps)+len(in.BlkioDeviceWriteIOps) > 0 {
-		return opt, unsupported("changing the limits of single devices: create the container anew")
+		return opt, unsupported("changing the limits of single devices is not supported: create the container anew")
 	}
 	var err error
 	if opt.CPUMillis, err = cpuMillis(in.Resources); err != nil {

@@ -31,7 +31,7 @@ func convertMount(in mount.Mount) (spec.Mount, error) {
 	case mount.TypeTmpfs:
 		return tmpfsMount(m, in)
 	case mount.TypeImage, mount.TypeCluster, mount.TypeNamedPipe:
-		return m, unsupported("mounts of type %q", in.Type)
+		return m, unsupported("mounts of type %q are not supported", in.Type)
 	}
 	return m, invalid("mount type unknown: %q", in.Type)
 }
@@ -57,7 +57,7 @@ func bindMount(m spec.Mount, o *mount.BindOptions) (spec.Mount, error) {
 		return m, nil
 	}
 	if o.ReadOnlyNonRecursive || o.ReadOnlyForceRecursive {
-		return m, unsupported("choosing whether mounts below a read-only bind mount are read-only")
+		return m, unsupported("choosing whether mounts below a read-only bind mount are read-only is not supported")
 	}
 	if o.Propagation != "" && !slices.Contains(mount.Propagations, o.Propagation) {
 		return m, invalid("invalid propagation mode: %s", o.Propagation)
@@ -82,7 +82,7 @@ func volumeMount(m spec.Mount, o *mount.VolumeOptions) (spec.Mount, error) {
 	m.NoCopy, m.Subpath, m.VolumeLabels = o.NoCopy, o.Subpath, o.Labels
 	if d := o.DriverConfig; d != nil {
 		if d.Name != "" && d.Name != "local" {
-			return m, unsupported("the volume driver %q: volumes are local directories", d.Name)
+			return m, unsupported("the volume driver %q is not supported: volumes are local directories", d.Name)
 		}
 		if m.VolumeOptions = d.Options; m.Anonymous && len(d.Options) > 0 {
 			return m, invalid("options of a volume need a volume with a name")

@@ -192,10 +192,10 @@ func subnets(in *network.IPAM) ([]engine.NetworkSubnet, error) {
 		return nil, nil
 	}
 	if in.Driver != "" && in.Driver != "default" {
-		return nil, unsupported("the IPAM driver %q: cleat gives out the addresses itself", in.Driver)
+		return nil, unsupported("the IPAM driver %q is not supported: cleat gives out the addresses itself", in.Driver)
 	}
 	if len(in.Options) > 0 {
-		return nil, unsupported("options of the IPAM driver: there is none that has any")
+		return nil, unsupported("options of the IPAM driver are not supported: there is none that has any")
 	}
 	var out []engine.NetworkSubnet
 	for _, c := range in.Config {

@@ -23,7 +23,6 @@ func refuseFirst(list []refusal) error {
 // refuse returns an error if a container is asked for that cleat cannot make.
 func refuse(cfg *container.Config, host *container.HostConfig) error {
 	err := refuseFirst([]refusal{
-		{cfg.Healthcheck != nil && !isNone(cfg.Healthcheck.Test), "Healthcheck", "needs health checks, which this version does not have yet"},
 		{cfg.NetworkDisabled, "NetworkDisabled", `is not supported: use the network mode "none"`},
 		{len(host.Annotations) > 0, "Annotations", "are not supported by this version yet"},
 		{host.Cgroup != "", "Cgroup", "is not supported: a container is a systemd unit in cleat.slice"},
@@ -34,16 +33,12 @@ func refuse(cfg *container.Config, host *container.HostConfig) error {
 		{host.Umask != nil, "Umask", "is not supported by this version yet"},
 		{host.Isolation != "" && host.Isolation != "default", "Isolation", "is for Windows containers only"},
 		{len(host.MaskedPaths)+len(host.ReadonlyPaths) > 0, "MaskedPaths and ReadonlyPaths", "can only be empty, which means no such paths, or left out"},
-		{host.OomScoreAdj < -1000 || host.OomScoreAdj > 1000, "OomScoreAdj", "has to be between -1000 and 1000"},
 	})
 	if err != nil {
 		return err
 	}
 	return refuseResources(host.Resources)
 }
-
-// isNone reports whether a health check is the one that switches off the image's.
-func isNone(test []string) bool { return len(test) == 0 || test[0] == "NONE" }
 
 func refuseResources(in container.Resources) error {
 	const never = "is not supported: the kernel's cgroup v2 has no such control"

@@ -85,7 +85,7 @@ func (s *Server) addShared(w http.ResponseWriter, r *request, list []imageSummar
 // inspectImage answers with all there is to know of an image.
 func (s *Server) inspectImage(w http.ResponseWriter, r *request) error {
 	if r.flag("manifests") {
-		return unsupported("the manifests of an image: an image here is for one platform")
+		return unsupported("the manifests of an image are not supported: an image here is for one platform")
 	}
 	img, err := s.eng.InspectImage(r.Context(), r.vars["name"])
 	if err != nil {
@@ -133,7 +133,7 @@ func (s *Server) tagImage(w http.ResponseWriter, r *request) error {
 // removeImage takes a name from an image, and deletes it with its last one.
 func (s *Server) removeImage(w http.ResponseWriter, r *request) error {
 	if r.query.Has("platforms") {
-		return unsupported("removing single platforms of an image: an image here is for one")
+		return unsupported("removing single platforms of an image is not supported: an image here is for one")
 	}
 	gone, err := s.eng.RemoveImage(r.Context(), r.vars["name"], engine.RemoveImageOptions{Force: r.flag("force")})
 	if err != nil {

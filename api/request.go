@@ -48,9 +48,9 @@ func invalid(format string, args ...any) error {
 	return fmt.Errorf(format+": %w", append(args, spec.ErrInvalid)...)
 }
 
-// unsupported returns an error of class spec.ErrUnsupport.
+// unsupported says that cleat cannot do something that Docker can.
 func unsupported(format string, args ...any) error {
-	return fmt.Errorf(format+": %w", append(args, spec.ErrUnsupport)...)
+	return httpError{http.StatusNotImplemented, fmt.Sprintf(format, args...)}
 }
 
 // body decodes the JSON object of a request. One without a body leaves into as it
@@ -209,7 +209,9 @@ func writeJSON(w http.ResponseWriter, code int, v any) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
-	_ = json.NewEncoder(w).Encode(v) // a client that is gone does not mind
+	enc := json.NewEncoder(w)
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(v) // a client that is gone does not mind
 }
 
 // ok answers with an object.
