@@ -232,6 +232,11 @@ func mounts(cfg *container.Config, host *container.HostConfig) ([]spec.Mount, er
 			out = append(out, m)
 		}
 	}
+	for _, m := range out {
+		if strings.ContainsRune(m.Source+m.Target, 0) {
+			return nil, invalid("invalid volume specification: %q has a NUL byte", m.Source+":"+m.Target)
+		}
+	}
 	sortMounts(out)
 	return out, nil
 }

@@ -11,6 +11,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -18,6 +19,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 )
@@ -25,20 +27,49 @@ import (
 // serveRegistry is the script command "registry": it starts Debian's
 // docker-registry on loopback until the script's end, and sets $REG to its address.
 func serveRegistry(ts *testscript.TestScript, _ bool, _ []string) {
-	program, err := exec.LookPath("docker-registry")
+	address, stop, err := runRegistry(ts.MkAbs("registry"))
 	ts.Check(err)
-	dir := ts.MkAbs("registry")
-	ts.Check(os.MkdirAll(dir, 0o700))
+	ts.Defer(stop)
+	ts.Setenv("REG", address)
+}
+
+// startRegistry is runRegistry for a test, until whose end it runs.
+func startRegistry(t *testing.T) (address string) {
+	t.Helper()
+	address, stop, err := runRegistry(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(stop)
+	return address
+}
+
+// runRegistry starts Debian's docker-registry on loopback.
+func runRegistry(dir string) (address string, stop func(), err error) {
+	program, err := exec.LookPath("docker-registry")
+	if err != nil {
+		return "", nil, err
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", nil, err
+	}
 	config := filepath.Join(dir, "config.yml")
-	ts.Check(os.WriteFile(config, fmt.Appendf(nil, "version: 0.1\nlog:\n  level: info\nstorage:\n  filesystem:\n    rootdirectory: %s\nhttp:\n  addr: 127.0.0.1:0\n", dir), 0o600))
+	text := fmt.Appendf(nil, "version: 0.1\nlog:\n  level: info\nstorage:\n  filesystem:\n    rootdirectory: %s\nhttp:\n  addr: 127.0.0.1:0\n", dir)
+	if err := os.WriteFile(config, text, 0o600); err != nil {
+		return "", nil, err
+	}
 	cmd := exec.Command(program, "serve", config)
 	out, err := cmd.StderrPipe()
-	ts.Check(err)
-	ts.Check(cmd.Start())
-	ts.Defer(func() {
+	if err != nil {
+		return "", nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return "", nil, err
+	}
+	stop = func() {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
-	})
+	}
 	listening := regexp.MustCompile(`listening on (127\.0\.0\.1:[0-9]+)`)
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		if m := listening.FindStringSubmatch(lines.Text()); m != nil {
@@ -46,11 +77,11 @@ func serveRegistry(ts *testscript.TestScript, _ bool, _ []string) {
 				for lines.Scan() { // so that it never blocks on a full pipe
 				}
 			}()
-			ts.Setenv("REG", m[1])
-			return
+			return m[1], stop, nil
 		}
 	}
-	ts.Fatalf("docker-registry did not start")
+	stop()
+	return "", nil, errors.New("docker-registry did not start")
 }
 
 // signImage is the script command "sign KEY REPOSITORY FILE [SIGNED]": signs the

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/cleat-project/cleat/spec"
 )
 
 // The real-time signals that programs may use with glibc; the C library keeps
@@ -42,7 +44,7 @@ func Parse(s string) (int, error) {
 	if n, ok := realTime(name); ok {
 		return n, nil
 	}
-	return 0, fmt.Errorf("unknown signal %q", s)
+	return 0, fmt.Errorf("unknown signal %q: %w", s, spec.ErrInvalid)
 }
 
 func realTime(name string) (n int, ok bool) {
