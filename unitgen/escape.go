@@ -102,7 +102,14 @@ func commandLine(e Exec) string {
 }
 
 // argument writes one word of a command line, byte for byte.
-func argument(arg string) string {
+func argument(arg string) string { return escaped(arg, "%$") }
+
+// variable writes one word of Environment=, byte for byte.
+func variable(word string) string { return escaped(word, "%") }
+
+// escaped writes a word where escape sequences exist. Each of the characters in
+// doubled is written twice to stand for itself.
+func escaped(arg, doubled string) string {
 	var b strings.Builder
 	for i := 0; i < len(arg); {
 		r, size := utf8.DecodeRuneInString(arg[i:])
@@ -114,7 +121,7 @@ func argument(arg string) string {
 		case r == '\\', r == '"':
 			b.WriteByte('\\')
 			b.WriteRune(r)
-		case r == '%', r == '$':
+		case strings.ContainsRune(doubled, r):
 			b.WriteRune(r)
 			b.WriteRune(r)
 		default:

@@ -15,29 +15,40 @@ const softSuffix = "Soft"
 // Text returns u as a unit file, see systemd.syntax(7). Whatever the values
 // hold, the file has these settings and no others. Where the format cannot
 // carry a character in a plain text such as Description=, it becomes "?".
-func Text(u Unit) string {
+func Text(u Unit) string { return render(u, func(string) string { return "" }) }
+
+// render is Text with what why says of a setting above it.
+func render(u Unit, why func(string) string) string {
 	sections := map[string][]string{}
+	add := func(section, name, value string) {
+		if reason := why(name); reason != "" {
+			sections[section] = append(sections[section], "# "+reason)
+		}
+		sections[section] = append(sections[section], name+"="+value)
+	}
 	if u.ID != "" {
-		sections["Unit"] = append(sections["Unit"], "X-Cleat-Id="+plain(u.ID))
+		add("Unit", "X-Cleat-Id", plain(u.ID))
 	}
 	for _, p := range u.Properties {
 		section := sectionOf(p.Name, u.Name)
 		if listens, ok := p.Value.([]Listen); ok {
 			for _, l := range listens {
-				sections[section] = append(sections[section], p.Name+l.Type+"="+l.Address)
+				add(section, p.Name+l.Type, l.Address)
 			}
 			continue
 		}
 		name, values := directive(p, u.Properties)
 		for _, value := range values {
-			sections[section] = append(sections[section], name+"="+value)
+			add(section, name, value)
 		}
 	}
 	for _, target := range u.Install {
-		sections["Install"] = append(sections["Install"], "WantedBy="+words([]string{target}))
+		add("Install", "WantedBy", words([]string{target}))
 	}
 	var b strings.Builder
-	b.WriteString("# Made by cleat. Change it with \"systemctl edit\", which keeps changes apart.\n")
+	if !u.Plain {
+		b.WriteString("# Made by cleat. Change it with \"systemctl edit\", which keeps changes apart.\n")
+	}
 	for _, section := range []string{"Unit", "Service", "Socket", "Mount", "Timer", "Slice", "Install"} {
 		if lines := sections[section]; len(lines) > 0 {
 			fmt.Fprintf(&b, "\n[%s]\n%s\n", section, strings.Join(lines, "\n"))
@@ -104,6 +115,8 @@ func values2text(value any) []string {
 		return []string{formatCPUs(v)}
 	case ExitStatusSet:
 		return []string{exitStatus(v)}
+	case EnvList:
+		return lines(v, variable)
 	case []Exec:
 		return lines(v, commandLine)
 	case []DeviceAllow:

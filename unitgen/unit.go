@@ -18,6 +18,9 @@ type Unit struct {
 	// (WantedBy=); it exists in the file form alone.
 	Install []string
 
+	// Plain says that it is not one of cleat's, see Plain.
+	Plain bool
+
 	// ID of the container, X-Cleat-Id= in the file form; "" if there is none.
 	ID string
 }
@@ -65,3 +68,6 @@ type ExitStatusSet struct {
 	Codes   []int32
 	Signals []int32
 }
+
+// EnvList is the value of Environment=, in the file form alone: a line for each.
+type EnvList []string

@@ -32,6 +32,7 @@ type backend interface {
 	attacher
 	executor
 	logger
+	generator
 	getter
 	inspector
 	puller
