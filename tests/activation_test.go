@@ -123,6 +123,14 @@ func TestSleepAndWake(t *testing.T) {
 	if got := s.inspect(t, "web", "{{.State.Status}}"); got != "running" {
 		t.Errorf("state %q after start", got)
 	}
+	// Who has paused it wants to find it so.
+	s.must(t, "pause", "web")
+	s.host.Run("sleep", "2")
+	if got := s.inspect(t, "web", "{{.State.Status}}"); got != "paused" {
+		t.Errorf("state %q, was paused", got)
+	}
+	s.must(t, "unpause", "web")
+	until(t, "it sleeps", func() bool { return s.inspect(t, "web", "{{.State.Status}}") == "sleeping" })
 	s.must(t, "rm", "-f", "web")
 	s.empty(t)
 }
