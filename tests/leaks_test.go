@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -49,6 +50,16 @@ func observe() things {
 			if _, err := os.Stat(p); err == nil && (kind != "control group" || groups[p]) {
 				seen[kind+" "+p] = true
 			}
+		}
+	}
+	// Tests of networks have namespaces of their own: the machine's is not touched.
+	for _, key := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {
+		value, _ := os.ReadFile("/proc/sys/net/" + key) // without IPv6 one is not there
+		seen[key+" "+strings.TrimSpace(string(value))] = true
+	}
+	if tables, err := exec.Command("nft", "list", "tables").Output(); err == nil {
+		for line := range strings.Lines(string(tables)) {
+			seen["firewall "+strings.TrimSpace(line)] = true
 		}
 	}
 	programs, _ := filepath.Glob("/proc/[0-9]*/exe")
