@@ -191,7 +191,12 @@ func TestSandbox(t *testing.T) {
 			// A process that is executed later: the probe, in a container that waits.
 			flags = slices.Concat(flags[:len(flags)-2], []string{"sleep", "1000"})
 			s.run(t, name, flags...)
-			late := readFacts(s.must(t, "exec", name, "sh", "/probe"))
+			var late facts
+			const files = "limit Max open files" // docker-init has another one until it has started the command
+			until(t, "exec has "+files+" of the first process", func() bool {
+				late = readFacts(s.must(t, "exec", name, "sh", "/probe"))
+				return late[files] == got[files]
+			})
 			for _, k := range differing(got, late) {
 				if !strings.HasPrefix(k, "ns ") && k != "env HOSTNAME" && !strings.HasPrefix(k, "hosts ") && k != "other pid1" && k != "other hostname" {
 					t.Errorf("exec: %s is %q, of the first process %q", k, late[k], got[k])

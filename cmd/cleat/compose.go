@@ -12,7 +12,7 @@ file limits all of them together. 'cleat compose --help' lists the verbs.`
 func newCompose(c *cli) *cobra.Command {
 	return &cobra.Command{
 		Use: "compose [OPTIONS] COMMAND", Short: "Define and run multi-container applications", Long: composeLong,
-		DisableFlagParsing: true, Annotations: map[string]string{placeKey: placeAnywhere},
+		Args: cobra.ArbitraryArgs, DisableFlagParsing: true, Annotations: map[string]string{placeKey: placeAnywhere},
 		RunE: func(_ *cobra.Command, args []string) error { return c.become("cleat-compose", args) },
 	}
 }

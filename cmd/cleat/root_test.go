@@ -119,7 +119,7 @@ Options:
 			t.Errorf("%s: %+v", line, out)
 		}
 	}
-	for _, heading := range []string{"Common Commands:\n  exec", "Management Commands:\n  container", "\nCommands:\n  attach", "Global Options:\n      --root", "Run 'cleat COMMAND --help'"} {
+	for _, heading := range []string{"Common Commands:\n  build", "Management Commands:\n  builder", "\nCommands:\n  attach", "Global Options:\n      --root", "Run 'cleat COMMAND --help'"} {
 		if out := try(t, bystander{}); !strings.Contains(out.Out, heading) || out.Code != 0 {
 			t.Errorf("the root's help lacks %q:\n%s", heading, out.Out)
 		}
