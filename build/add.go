@@ -27,7 +27,7 @@ func (b *builder) addCommand(ctx context.Context, st *stage, s *state, c *instru
 		return err
 	}
 	if c.KeepGitDir != nil {
-		return fmt.Errorf("ADD --keep-git-dir: git repositories are not supported: clone it outside and COPY it: %w", spec.ErrUnsupport)
+		return fmt.Errorf("ADD --keep-git-dir: git repositories cannot be added, clone it outside and COPY it: %w", spec.ErrUnsupport)
 	}
 	dest, err := s.destination(c.DestPath, len(c.SourcePaths)+len(c.SourceContents))
 	if err != nil {
@@ -38,7 +38,7 @@ func (b *builder) addCommand(ctx context.Context, st *stage, s *state, c *instru
 	for _, p := range c.SourcePaths {
 		switch {
 		case isGit(p):
-			return fmt.Errorf("ADD %s: git repositories are not supported: clone it outside and COPY it: %w", p, spec.ErrUnsupport)
+			return fmt.Errorf("ADD %s: git repositories cannot be added, clone it outside and COPY it: %w", p, spec.ErrUnsupport)
 		case isURL(p):
 			urls = append(urls, p)
 		default:

@@ -146,7 +146,7 @@ func (b *builder) mounts(ctx context.Context, st *stage, s *state, c *instructio
 			sm, err = b.secretMount(s, m)
 			key = []any{"secret", m.Target, m.CacheID, m.Source, m.Mode, m.UID, m.GID}
 		default:
-			err = fmt.Errorf("--mount=type=%s is not supported: %w", m.Type, spec.ErrUnsupport)
+			err = fmt.Errorf("--mount=type=%s is %w", m.Type, spec.ErrUnsupport)
 		}
 		if err != nil {
 			return nil, nil, fmt.Errorf("RUN --mount=type=%s: %w", m.Type, err)

@@ -75,6 +75,9 @@ func (f *files) pick(sel selection) ([]item, error) {
 		if err != nil {
 			return nil, err
 		}
+		if real == "/" && !f.keep { // where a context lies is no part of it
+			entry.Mode, entry.Xattrs = fs.ModeDir|0o755, nil
+		}
 		w := walk{files: f, exclude: exclude}
 		base := sel.base(name, pivot, entry)
 		if sel.parents {

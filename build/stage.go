@@ -85,7 +85,7 @@ func (b *builder) base(ctx context.Context, st *stage) (*state, error) {
 		return s, nil
 	}
 	if st.BaseName == scratch {
-		return &state{config: engine.RunConfig{WorkingDir: "/"}}, nil
+		return &state{config: engine.RunConfig{WorkingDir: "/", Env: []string{defaultPath}}}, nil
 	}
 	if c, ok := b.opt.Contexts[st.BaseName]; ok && !strings.HasPrefix(c, imagePrefix) {
 		return nil, fmt.Errorf("FROM %s: a directory cannot be a base: only %sREFERENCE can: %w", st.BaseName, imagePrefix, spec.ErrUnsupport)
@@ -101,10 +101,17 @@ func (b *builder) base(ctx context.Context, st *stage) (*state, error) {
 	if s.config.WorkingDir == "" {
 		s.config.WorkingDir = "/"
 	}
+	if !hasEnv(s.config.Env, "PATH") {
+		s.config.Env = append(s.config.Env, defaultPath)
+	}
 	v := b.out.begin(b.title(st, &state{number: 1, total: stepsOf(st)}, "FROM "+st.BaseName))
 	v.cached()
 	return s, nil
 }
+
+// defaultPath is what an image gets that does not say where programs are, as
+// BuildKit has it.
+const defaultPath = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 func stepsOf(st *stage) int {
 	n := 1
@@ -273,7 +280,7 @@ func (s *state) set(cmd instructions.Command) error {
 	case *instructions.OnbuildCommand:
 		c.OnBuild = append(slices.Clip(c.OnBuild), cmd.Expression)
 	default:
-		return fmt.Errorf("%s is not supported: %w", strings.ToUpper(cmd.Name()), spec.ErrUnsupport)
+		return fmt.Errorf("%s is %w", strings.ToUpper(cmd.Name()), spec.ErrUnsupport)
 	}
 	return nil
 }

@@ -77,6 +77,7 @@ func (e *Engine) BeginBuild(ctx context.Context, opt BuildOptions) (*Build, erro
 	if err != nil {
 		return nil, err
 	}
+	e.sweepSecrets()
 	return &Build{e: e, in: in, opt: opt}, nil
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/cleat-project/cleat/internal/fsx"
 	"github.com/cleat-project/cleat/journal/stdio"
+	"github.com/cleat-project/cleat/netd/wire"
 	"github.com/cleat-project/cleat/sandbox/plan"
 	"github.com/cleat-project/cleat/sandbox/profile"
 	"github.com/cleat-project/cleat/spec"
@@ -100,6 +101,11 @@ func (b *Build) Run(ctx context.Context, layers []BuildLayer, r RunStep) (_ *Bui
 	c, err := b.container(ctx, step, r, mounts)
 	if err != nil {
 		return nil, err
+	}
+	if onNetworks(c.Network.Mode) { // its addresses are nobody's afterwards
+		defer func() {
+			err = errors.Join(err, b.e.wires().Release(context.WithoutCancel(ctx), c.ID, wire.KeepNothing))
+		}()
 	}
 	if err := b.execute(ctx, step, layers, c, r); err != nil {
 		return nil, err
@@ -287,6 +293,9 @@ func (o *onceScope) get(ctx context.Context, e *Engine) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if err := e.state.SweepSteps(); err != nil { // of builders that were killed
+		return "", err
+	}
 	u := unitgen.Scope("cleat-builder-"+spec.ShortID(newID())+".scope", "cleat build", buildSlice, os.Getpid())
 	if err := conn.StartTransient(ctx, u); err != nil {
 		return "", fmt.Errorf("enter scope of build: %w", err)
@@ -352,6 +361,20 @@ func unpackTree(ctx context.Context, dir string, pack func(context.Context, io.W
 		err = invalid("source is neither a directory nor a regular file")
 	}
 	return top, err
+}
+
+// sweepSecrets removes what builds have left in memory that were killed.
+func (e *Engine) sweepSecrets() {
+	entries, err := os.ReadDir(e.buildSecrets())
+	if err != nil {
+		return // there are none
+	}
+	for _, en := range entries {
+		if lock := e.state.TryLock(en.Name()); lock != nil {
+			_ = os.RemoveAll(filepath.Join(e.buildSecrets(), en.Name())) // or the next build does
+			lock.Release()
+		}
+	}
 }
 
 // writeSecret puts a secret where a mount finds it: in memory.

@@ -82,3 +82,9 @@ func (st *Step) Close() error {
 	}
 	return errors.Join(err, st.store.ForgetExit(st.ID))
 }
+
+// SweepSteps removes steps whose makers were killed.
+func (s *Store) SweepSteps() error {
+	_, err := s.sweepContainers(true)
+	return err
+}

@@ -31,7 +31,9 @@ func main() {
 // interrupted is the cause of a context that a signal has cancelled.
 type interrupted struct{ sig syscall.Signal }
 
-func (e interrupted) Error() string { return "interrupted by " + e.sig.String() }
+func (e interrupted) Error() string {
+	return fmt.Sprintf("interrupted by signal %d (%s)", int(e.sig), e.sig)
+}
 
 // run is main with its exit status.
 func run(args []string) int {
