@@ -39,6 +39,9 @@ func TestKilledRenaming(t *testing.T) {
 	if err := s.Claim(t.Context(), "new", "bb"); !errors.Is(err, spec.ErrExists) {
 		t.Errorf("claim while the renaming goes on: %v", err)
 	}
+	if err := s.Claim(t.Context(), "new", "aa"); err != nil {
+		t.Errorf("claim of a name by whom it is reserved for: %v", err)
+	}
 	lock.Release() // killed
 	if left, err := s.Sweep(t.Context(), false); err != nil || len(left) != 1 {
 		t.Errorf("found %v, %v", left, err)

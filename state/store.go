@@ -191,6 +191,9 @@ func (s *Store) claim(ctx context.Context, name, id string, durable bool) error 
 			return fmt.Errorf("take name %q: %w", name, err)
 		}
 		holder, err := s.idOfName(name)
+		if err == nil && holder == id {
+			break // a renaming that was killed has come as far
+		}
 		if err == nil && s.dropStray(name, holder) {
 			continue
 		}
