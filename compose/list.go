@@ -49,5 +49,10 @@ func Projects(list []engine.Container, all bool) (out []Listed) {
 // filters.
 func LabelOfProject(name string) string { return labelProject + "=" + name }
 
+// IsOwnLabel reports whether a label is one by which projects are known.
+func IsOwnLabel(key string) bool {
+	return key == labelCleatSource || strings.HasPrefix(key, "com.docker.compose.")
+}
+
 // ServiceOfEvent returns the service of the container that an event is about.
 func ServiceOfEvent(ev engine.Event) string { return ev.Attributes[labelService] }

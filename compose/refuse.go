@@ -28,6 +28,8 @@ const (
 	swarm      = "is for Docker Swarm only"
 	notYet     = "is not supported by this version"
 	ownSlice   = "a container is a unit in its project's slice: limit that with x-cleat-slice, or use a drop-in below cleat-.service.d"
+	noCache    = "the cache of builds is a local one"
+	noAttests  = "images have no attestations"
 	fixedDisks = "volumes are local directories"
 )
 
@@ -39,6 +41,11 @@ var refusedPaths = map[string]string{
 
 	"services.*.annotations":                                     notYet,
 	"services.*.blkio_config.weight_device":                      notYet,
+	"services.*.build.cache_from":                                noCache,
+	"services.*.build.cache_to":                                  noCache,
+	"services.*.build.no_cache_filter":                           notYet,
+	"services.*.build.privileged":                                "steps run in the sandbox of an ordinary container",
+	"services.*.build.ssh":                                       "agents are not forwarded",
 	"services.*.cgroup_parent":                                   ownSlice,
 	"services.*.cpu_count":                                       windows,
 	"services.*.cpu_percent":                                     windows,
@@ -86,6 +93,9 @@ var refusedValues = map[string]struct {
 	allowed []string // these are done
 	reason  string
 }{
+	"services.*.build.isolation":           {[]string{"default"}, windows},
+	"services.*.build.provenance":          {[]string{"false"}, noAttests},
+	"services.*.build.sbom":                {[]string{"false"}, noAttests},
 	"services.*.deploy.mode":               {[]string{"replicated"}, swarm},
 	"services.*.isolation":                 {[]string{"default"}, windows},
 	"services.*.oom_kill_disable":          {[]string{"false"}, noCgroup},

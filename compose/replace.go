@@ -127,6 +127,7 @@ func (u *upper) create(w *wanted, n int, name string, old *engine.Container) int
 	if old != nil && !u.opt.RenewAnonVolumes {
 		opt.Container.Mounts = inheritVolumes(opt.Container.Mounts, *old)
 	}
+	opt.Container.After = u.orderAfter(w)
 	if u.opt.Pull == "never" {
 		opt.Pull = engine.PullNever
 	} else {
@@ -190,4 +191,18 @@ func inheritVolumes(mounts []spec.Mount, old engine.Container) []spec.Mount {
 		}
 	}
 	return mounts
+}
+
+// orderAfter returns the units after which systemd starts a container at boot,
+// and before which it stops it at shutdown: those of its dependencies. They are
+// not required: then systemd would stop a container whenever what it depends on
+// is stopped or replaced, and restart it whenever that crashes. Docker does not.
+func (u *upper) orderAfter(w *wanted) (units []string) {
+	for _, d := range w.depends {
+		s, active := u.p.model.Services[d.service]
+		for n := 1; active && n <= u.scaleOf(d.service); n++ {
+			units = append(units, spec.UnitOf(u.p.containerName(s, n)))
+		}
+	}
+	return units
 }

@@ -40,7 +40,7 @@ func PlanPull(p *Project, st *State, opt UpOptions) (*Plan, error) {
 		case seen[ref]:
 			continue
 		case s.Build != nil && !here && (s.PullPolicy == "build" || s.Image == ""):
-			return nil, p.refusef("services."+name+".build", "image %q is not on this machine and cannot be built here: build it first, or name one in image: %w", ref, spec.ErrUnsupport)
+			return nil, p.refusef("services."+name+".build", "image %q is not on this machine, and was not to be built: %w", ref, spec.ErrUnsupport)
 		case policy == "never" && !here:
 			return nil, fmt.Errorf("service %q: image %q is not on this machine and its pull policy forbids fetching it: %w", name, ref, spec.ErrNotFound)
 		case policy == "always" && s.Build == nil:

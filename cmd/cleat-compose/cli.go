@@ -78,9 +78,34 @@ func newRoot(c *cli) *cobra.Command {
 	refuse(own, "progress", "is not supported: progress is plain lines", "auto", "plain", "quiet", "tty")
 	refuseBool(own, "compatibility", "is not supported: names have dashes")
 	refuseBool(own, "all-resources", "is not supported: what no service uses is left alone")
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(verbs(c)...)
+	root.SetFlagErrorFunc(flagError)
+	root.SetUsageTemplate(usageText)
+	for _, cmd := range append(verbs(c), root) {
+		cmd.DisableFlagsInUseLine = true
+		if cmd != root {
+			root.AddCommand(cmd)
+		}
+	}
 	return root
+}
+
+// usageText is the help in Docker's form.
+const usageText = `Usage:  {{.UseLine}}{{if .HasAvailableSubCommands}}
+
+Commands:{{range .Commands}}{{if .IsAvailableCommand}}
+  {{rpad .Name .NamePadding}}   {{.Short}}{{end}}{{end}}{{end}}{{if .HasAvailableLocalFlags}}
+
+Options:
+{{.LocalFlags.FlagUsages | trimTrailingWhitespaces}}{{end}}
+`
+
+// flagError turns an error of the flag parser into a usageError. Of a flag that is
+// refused only the reason is said.
+func flagError(_ *cobra.Command, err error) error {
+	if refused, ok := errors.AsType[refusedError](err); ok {
+		return usageError{refused}
+	}
+	return usageError{err}
 }
 
 func bare(cmd *cobra.Command, args []string) error {
@@ -227,6 +252,10 @@ func (c *cli) report(cmd *cobra.Command, err error) int {
 	if code, ok := errors.AsType[exitCode](err); ok {
 		return int(code)
 	}
+	_, usage := errors.AsType[usageError](err)
+	if refused, ok := errors.AsType[refusedError](err); ok {
+		err, usage = refused, true // without pflag's words before it
+	}
 	ctx := context.Background()
 	if cmd != nil && cmd.Context() != nil {
 		ctx = cmd.Context()
@@ -240,8 +269,8 @@ func (c *cli) report(cmd *cobra.Command, err error) int {
 	if interrupted {
 		return 128 + int(sig.sig)
 	}
-	if _, ok := errors.AsType[usageError](err); ok {
-		fmt.Fprintf(c.err, "\nRun 'cleat %s --help' for more information\n", cmd.CommandPath())
+	if usage {
+		fmt.Fprintf(c.err, "\nRun '%s --help' for more information\n", cmd.CommandPath())
 		return 125
 	}
 	if e, ok := errors.AsType[*engine.StartError](err); ok && e.Code != 0 && cmd.Name() == "run" {

@@ -12,7 +12,6 @@ var refusedVerbs = map[string]string{
 	"alpha":   "is not supported",
 	"attach":  "is not supported by this version: use 'cleat attach' with the container's name",
 	"bridge":  "is not supported",
-	"build":   "is not supported by this version: build images first",
 	"commit":  "is not supported by this version: use 'cleat commit' with the container's name",
 	"export":  "is not supported by this version: use 'cleat export' with the container's name",
 	"publish": "is not supported by this version",
@@ -32,6 +31,11 @@ func refuseBool(fs *pflag.FlagSet, name, reason string) {
 	f.Hidden, f.NoOptDefVal = true, "true"
 }
 
+// refusedError is a flag of Docker's that is known and cannot be set so.
+type refusedError struct{ name, reason string }
+
+func (e refusedError) Error() string { return fmt.Sprintf("--%s %s", e.name, e.reason) }
+
 // refusedFlag is a flag that cannot be set.
 type refusedFlag struct {
 	name, reason string
@@ -43,7 +47,7 @@ func (v refusedFlag) Set(s string) error {
 	if slices.Contains(v.harmless, s) {
 		return nil
 	}
-	return fmt.Errorf("--%s %s", v.name, v.reason)
+	return refusedError{v.name, v.reason}
 }
 
 // String implements pflag.Value.

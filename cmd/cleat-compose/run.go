@@ -65,7 +65,7 @@ func (f *runFlags) define(fs *pflag.FlagSet, c *cli) {
 	f.volumes = opts.NewList("", opts.VolumeParser(dir))
 	fs.VarP(f.volumes, "volume", "v", "Bind mount a volume")
 	fs.StringVarP(&f.opt.Dir, "workdir", "w", "", "Working directory inside the container")
-	refuseBool(fs, "build", "is not supported by this version: build images first")
+	refuseBool(fs, "build", "is not supported by this version: use 'cleat compose build'")
 	refuse(fs, "env-from-file", "is not supported by this version: use --env")
 	refuseBool(fs, "remove-orphans", "is not supported: 'cleat compose up --remove-orphans' does it")
 	fs.Bool("quiet", false, "Don't print anything to STDOUT (there is nothing to print)")

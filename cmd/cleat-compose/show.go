@@ -238,7 +238,7 @@ func newEvents(c *cli) *cobra.Command {
 
 func printEvent(w io.Writer, ev engine.Event, service string, asJSON bool) {
 	attributes := maps.Clone(ev.Attributes)
-	maps.DeleteFunc(attributes, func(k, _ string) bool { return strings.HasPrefix(k, "com.docker.compose.") })
+	maps.DeleteFunc(attributes, func(k, _ string) bool { return compose.IsOwnLabel(k) })
 	if asJSON {
 		_ = json.NewEncoder(w).Encode(map[string]any{ // whoever reads has gone: then SIGPIPE ends the program
 			"time": ev.Time.Format("2006-01-02T15:04:05.000000000Z07:00"), "type": ev.Type, "service": service,

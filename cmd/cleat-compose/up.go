@@ -23,6 +23,8 @@ type upFlags struct {
 	scale   []string
 	timeout int
 
+	build, noBuild, quietBuild bool
+
 	detach, abort bool
 	waitSeconds   int
 	exitFrom      string
@@ -35,9 +37,9 @@ func (f *upFlags) define(fs *pflag.FlagSet) {
 	fs.BoolVar(&f.opt.RemoveOrphans, "remove-orphans", truth("COMPOSE_REMOVE_ORPHANS"), "Remove containers for services not defined in the Compose file")
 	fs.StringVar(&f.opt.Pull, "pull", "policy", `Pull image before running ("always"|"missing"|"never"|"policy")`)
 	fs.StringArrayVar(&f.scale, "scale", nil, "Scale SERVICE to NUM instances")
-	refuseBool(fs, "build", "is not supported by this version: build images first")
-	refuseBool(fs, "quiet-build", "is not supported by this version")
-	fs.Bool("no-build", false, "Don't build an image, even if it's policy (nothing is built)")
+	fs.BoolVar(&f.build, "build", false, "Build images before starting containers")
+	fs.BoolVar(&f.noBuild, "no-build", false, "Don't build an image, even if it's policy")
+	fs.BoolVar(&f.quietBuild, "quiet-build", false, "Suppress the build output")
 	fs.Bool("quiet-pull", false, "Pull without printing progress information (there is none)")
 	refuseBool(fs, "yes", "is not needed: nothing is asked")
 }
@@ -93,6 +95,9 @@ func newCreate(c *cli) *cobra.Command {
 
 // check reads what needs more than a flag's type.
 func (f *upFlags) check(p *compose.Project) error {
+	if f.build && f.noBuild {
+		return usageError{errors.New("--build and --no-build are incompatible")}
+	}
 	if f.opt.ForceRecreate && f.opt.NoRecreate {
 		return usageError{errors.New("--force-recreate and --no-recreate are incompatible")}
 	}
@@ -138,21 +143,9 @@ func (c *cli) up(ctx context.Context, f *upFlags, services []string) error {
 	if err != nil {
 		return err
 	}
-	st, err := compose.ReadState(ctx, eng, p.Name(), p)
+	st, err := c.fetch(ctx, eng, p, f)
 	if err != nil {
 		return err
-	}
-	pulls, err := compose.PlanPull(p, st, f.opt)
-	if err != nil {
-		return err
-	}
-	if !pulls.Empty() {
-		if err := c.execute(ctx, pulls); err != nil {
-			return err
-		}
-		if st, err = compose.ReadState(ctx, eng, p.Name(), p); err != nil {
-			return err
-		}
 	}
 	if f.waitSeconds > 0 {
 		var cancel context.CancelFunc
@@ -168,6 +161,48 @@ func (c *cli) up(ctx context.Context, f *upFlags, services []string) error {
 		return err
 	}
 	return c.follow(ctx, eng, p, f, began)
+}
+
+// fetch brings the images of a project, built or pulled, and returns what there
+// is then.
+func (c *cli) fetch(ctx context.Context, eng *engine.Engine, p *compose.Project, f *upFlags) (*compose.State, error) {
+	st, err := compose.ReadState(ctx, eng, p.Name(), p)
+	if err != nil {
+		return nil, err
+	}
+	built := false
+	if !f.noBuild {
+		builds, err := p.Builds(st, f.build)
+		if err != nil {
+			return nil, err
+		}
+		var extra []string
+		if f.quietBuild {
+			extra = []string{"--quiet"}
+		}
+		if err := c.buildAll(ctx, builds, extra); err != nil {
+			return nil, err
+		}
+		built = len(builds) > 0
+		for _, b := range builds {
+			if _, here := st.Images[b.Image]; !here {
+				st.Images[b.Image] = "" // or will be, in a dry run
+			}
+		}
+	}
+	pulls, err := compose.PlanPull(p, st, f.opt)
+	if err != nil {
+		return nil, err
+	}
+	if pulls.Empty() && len(st.Images) > 0 && !built {
+		return st, nil
+	}
+	if !pulls.Empty() {
+		if err := c.execute(ctx, pulls); err != nil {
+			return nil, err
+		}
+	}
+	return compose.ReadState(ctx, eng, p.Name(), p)
 }
 
 // follow shows the output of a project in the foreground, until all of it has
