@@ -56,7 +56,7 @@ func (p project) mustCompose(t *testing.T, args ...string) string {
 	return r.out
 }
 
-// ids returns the ids of the project's containers by name.
+// ids returns the ids and states of the project's containers by name.
 func (p project) ids(t *testing.T) map[string]string {
 	t.Helper()
 	ids := map[string]string{}
@@ -171,7 +171,11 @@ func TestComposeProject(t *testing.T) {
 			t.Errorf("containers were %v and are %v", before, after)
 		}
 	})
-	t.Run("units are in a slice", func(t *testing.T) {
+	t.Run("units are ordered and in a slice", func(t *testing.T) {
+		after := s.systemctl(t, "show", "-P", "After", "cleat-my-shop-web-1.service")
+		if !strings.Contains(after, "cleat-my-shop-db-1.service") || !strings.Contains(after, "cleat-my-shop-cache-1.service") {
+			t.Errorf("web is after %s", after)
+		}
 		if got := s.systemctl(t, "show", "-P", "Slice", "cleat-my-shop-web-1.service"); got != "cleat-my.shop.slice" {
 			t.Errorf("slice %q", got)
 		}
@@ -251,6 +255,42 @@ func TestComposeConditions(t *testing.T) {
 	s.clean(t)
 }
 
+// Images are built where a service says how and there is none yet, or on request.
+func TestComposeBuild(t *testing.T) {
+	t.Parallel()
+	s := newNetSite(t)
+	p := s.newProject(t, "built", "")
+	write := func(arg string) {
+		p.write(t, `
+services:
+  one: {build: {context: ., dockerfile_inline: "FROM busybox\nCMD [\"echo\", \"inline\"]\n"}}
+  two: {build: {context: ., args: {X: "`+arg+`"}}, image: two, command: [cat, /x]}
+`)
+	}
+	if err := os.WriteFile(filepath.Join(p.dir, "Dockerfile"), []byte("FROM busybox\nARG X\nRUN echo $X >/x\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	write("1")
+	if out := p.mustCompose(t, "--dry-run", "up", "-d"); !strings.Contains(out, "build image built-one: cleat build --tag built-one --file - -- "+p.dir) {
+		t.Errorf("dry run: %s", out)
+	}
+	p.mustCompose(t, "up", "-d")
+	before := p.ids(t)
+	write("2")
+	p.mustCompose(t, "up", "-d") // the image is there
+	p.mustCompose(t, "up", "-d", "--build")
+	id := func(ids map[string]string, name string) string { return strings.Fields(ids[name])[0] }
+	if after := p.ids(t); id(after, "built-two-1") == id(before, "built-two-1") || id(after, "built-one-1") != id(before, "built-one-1") {
+		t.Errorf("containers were %v and are %v", before, after)
+	}
+	until(t, "two says 2", func() bool { return p.compose("logs", "--no-log-prefix", "two").out == "2" })
+	p.mustCompose(t, "down", "--rmi", "all", "-t", "0")
+	if out := s.must(t, "images", "-q", "--filter", "reference=built-one"); out != "" {
+		t.Errorf("images left: %s", out)
+	}
+	s.clean(t)
+}
+
 // A new container that cannot start leaves the old one running.
 func TestComposeFailedReplacement(t *testing.T) {
 	t.Parallel()
@@ -293,7 +333,9 @@ func TestComposeKilled(t *testing.T) {
 		cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGKILL) }
 		_ = cmd.Run()
 		cancel()
-		p.mustCompose(t, "up", "-d")
+		if r := p.compose("up", "-d"); r.code != 0 {
+			t.Fatalf("round %d (%s killed after %q): %v\n%s", i, args[0], stderr.String(), r, s.must(t, "host", "logs", "-n", "60"))
+		}
 		if got := p.running(t); !slices.Equal(got, want) {
 			t.Fatalf("round %d (%s killed after %q): %q run, want %q", i, args[0], stderr.String(), got, want)
 		}
@@ -320,8 +362,9 @@ func TestComposeRefusals(t *testing.T) {
 	}{
 		"an attribute":    {"services: {web: {image: busybox, gpus: all}}\n", []string{"up", "-d"}, path + ":1: services.web.gpus"},
 		"version 1":       {"web:\n  image: busybox\n", []string{"up", "-d"}, "version 1"},
-		"a build":         {"services: {web: {build: .}}\n", []string{"up", "-d"}, "services.web.build"},
-		"--build":         {"services: {web: {image: busybox}}\n", []string{"up", "--build"}, "--build is not supported"},
+		"no build":        {"services: {web: {build: .}}\n", []string{"up", "-d", "--no-build"}, "services.web.build"},
+		"a cache":         {"services: {web: {build: {context: ., cache_from: [x]}}}\n", []string{"build"}, "services.web.build.cache_from"},
+		"--push":          {"services: {web: {image: busybox}}\n", []string{"build", "--push"}, "cleat: --push is not supported"},
 		"a verb":          {"services: {web: {image: busybox}}\n", []string{"watch"}, "compose watch is not supported"},
 		"no such service": {"services: {web: {image: busybox}}\n", []string{"up", "-d", "db"}, `no such service: "db"`},
 		"no such verb":    {"services: {web: {image: busybox}}\n", []string{"upp"}, "is not a cleat command"},
