@@ -101,7 +101,9 @@ func retiredName(old engine.Container) string { return spec.ShortID(old.ID) + "_
 func (u *upper) retire(w *wanted, old engine.Container, temporary, newID string, after int) (last int, back []Step) {
 	back = []Step{{Op: OpRemove, Object: temporary, ID: newID, Remove: engine.RemoveOptions{Force: true}}}
 	last = after
-	if isUp(old) {
+	// One that has ended may have a unit that has not, when an "up" was killed while
+	// it stopped: nobody else can be that unit before. Stopping then only waits.
+	if isUp(old) || !old.Run.StartedAt.IsZero() {
 		wait := []int{after}
 		if !u.opt.NoStart { // it goes on until what its successor needs is there
 			wait = append(wait, u.conditions(w)...)
