@@ -187,12 +187,12 @@ func readNetwork(opt *build.Options, f *buildflags.Flags) error {
 		opt.AllowHost = true
 	}
 	for _, h := range f.Hosts {
-		name, address, ok := strings.Cut(h, ":")
-		if !ok {
-			name, address, ok = strings.Cut(h, "=")
+		i := strings.IndexAny(h, ":=")
+		if i < 0 {
+			return fmt.Errorf("--add-host %q: want NAME:ADDRESS", h)
 		}
-		address = strings.Trim(address, "[]")
-		if !ok || name == "" || net.ParseIP(address) == nil && address != "host-gateway" {
+		name, address := h[:i], strings.Trim(h[i+1:], "[]")
+		if name == "" || net.ParseIP(address) == nil && address != "host-gateway" {
 			return fmt.Errorf("--add-host %q: want NAME:ADDRESS", h)
 		}
 		opt.Hosts = append(opt.Hosts, name+":"+address)

@@ -1,0 +1,107 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/pflag"
+
+	"github.com/cleat-project/cleat/build"
+	"github.com/cleat-project/cleat/internal/buildflags"
+	"github.com/cleat-project/cleat/spec"
+)
+
+func flagsOf(t *testing.T, args ...string) *buildflags.Flags {
+	t.Helper()
+	fs := pflag.NewFlagSet("", pflag.ContinueOnError)
+	f := buildflags.Define(fs)
+	if err := fs.Parse(args); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// read does what the functions for single flags do.
+func read(f *buildflags.Flags) (build.Options, error) {
+	var opt build.Options
+	for _, r := range []func(*build.Options, *buildflags.Flags) error{readPairs, readNetwork, readSecrets, readLimits, readEpoch} {
+		if err := r(&opt, f); err != nil {
+			return opt, err
+		}
+	}
+	return opt, nil
+}
+
+func TestOptions(t *testing.T) {
+	t.Setenv("FROM_ENV", "e")
+	got, err := read(flagsOf(t, "--build-arg", "A=b=c", "--build-arg", "FROM_ENV", "--build-arg", "UNSET_IN_TESTS", "--label", "l=1", "--label", "bare",
+		"--add-host", "h:127.0.0.1", "--add-host", "six=[::1]", "--network", "none", "--secret", "id=s,env=FROM_ENV", "--build-context", "b=docker-image://x",
+		"-m", "64m", "--shm-size", "1g", "--ulimit", "nofile=1:2", "--build-arg", "SOURCE_DATE_EPOCH=5"))
+	want := build.Options{
+		Args: map[string]string{"A": "b=c", "FROM_ENV": "e", "SOURCE_DATE_EPOCH": "5"}, Labels: map[string]string{"l": "1", "bare": ""},
+		Hosts: []string{"h:127.0.0.1", "six:::1"}, Network: "none", Secrets: map[string][]byte{"s": []byte("e")}, Contexts: map[string]string{"b": "docker-image://x"},
+		Limits: spec.Limits{MemoryBytes: 64 << 20}, ShmBytes: 1 << 30, Ulimits: []spec.Ulimit{{Name: "nofile", Soft: 1, Hard: 2}}, Epoch: new(time.Unix(5, 0).UTC()),
+	}
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+}
+
+func TestBadOptions(t *testing.T) {
+	for _, arg := range []string{
+		"--build-arg==x", "--label==x", "--add-host=nope", "--add-host=h:nowhere", "--allow=security.insecure", "--build-context=x", "--build-context=x=https://h",
+		"--secret=src=x", "--secret=id=../x,src=y", "--secret=id=x,src=/nonexistent", "--memory=much", "--ulimit=x", "--build-arg=SOURCE_DATE_EPOCH=now", "--tag=UPPER:x",
+	} {
+		if _, err := read(flagsOf(t, arg)); err == nil || !strings.Contains(err.Error(), strings.TrimLeft(strings.SplitN(arg, "=", 2)[0], "-")) && !strings.Contains(err.Error(), "SOURCE_DATE_EPOCH") {
+			t.Errorf("%s: %v", arg, err)
+		}
+	}
+}
+
+func TestOutputs(t *testing.T) {
+	for value, want := range map[string]output{
+		"": {kind: "image"}, "dir": {"local", "dir"}, "-": {"tar", "-"}, "type=local,dest=d": {"local", "d"}, "type=tar,dest=f": {"tar", "f"},
+		"type=oci,dest=f": {"oci", "f"}, "type=docker": {"docker", ""}, "type=image": {"image", ""},
+	} {
+		f := &buildflags.Flags{}
+		if value != "" {
+			f.Outputs = []string{value}
+		}
+		if got, err := outputOf(f); err != nil || got != want {
+			t.Errorf("%q: %+v %v", value, got, err)
+		}
+	}
+	for _, value := range []string{"type=registry", "type=local", "type=local,dest=-", "type=image,dest=x", "type=tar,dest=x,push=true", "type=oci"} {
+		if _, err := outputOf(&buildflags.Flags{Outputs: []string{value}}); err == nil {
+			t.Errorf("%q was taken", value)
+		}
+	}
+}
+
+func TestPrinter(t *testing.T) {
+	var out strings.Builder
+	p, err := newPrinter(&buildflags.Flags{Progress: "plain"}, &out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range []build.Event{
+		{Step: 1, Title: "[1/2] RUN a", Phase: build.Started},
+		{Step: 1, Title: "[1/2] RUN a", Phase: build.Log, Text: "half"},
+		{Step: 2, Title: "[2/2] COPY b", Phase: build.Started},
+		{Step: 2, Title: "[2/2] COPY b", Phase: build.Cached},
+		{Step: 1, Title: "[1/2] RUN a", Phase: build.Log, Text: " a line\x1b[31m\r\nrest", After: time.Second},
+		{Step: 1, Title: "[1/2] RUN a", Phase: build.Done, After: 1500 * time.Millisecond},
+		{Phase: build.Warning, Text: "careful"},
+	} {
+		p.event(e)
+	}
+	want := "#1 [1/2] RUN a\n\n#2 [2/2] COPY b\n#2 CACHED\n\n#1 [1/2] RUN a\n#1 1.000 half a line[31m\n#1 1.500 rest\n#1 DONE 1.5s\n[Warning] careful\n"
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if _, err := newPrinter(&buildflags.Flags{Progress: "fancy"}, &out); err == nil {
+		t.Error("progress fancy was taken")
+	}
+}
