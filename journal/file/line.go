@@ -20,6 +20,7 @@ const (
 	classStderr
 	classPartial
 	classAttr
+	classUnit // the sender's
 )
 
 // classCache remembers the classes of data objects: most fields of a container's
@@ -35,10 +36,12 @@ func (c *classCache) slot(off uint64) *uint64 {
 // lineDecoder makes a LogLine of an entry. It reuses its memory.
 type lineDecoder struct {
 	details bool
+	senders map[string]bool // fields "_SYSTEMD_UNIT=…" that a line may have, if it has one
 	line    journal.LogLine
 	buf     []byte // backs line.Message
 
 	hasMessage bool     // of this line, could be read
+	forged     bool     // this line is from a unit that is not among the senders
 	attrs      []uint64 // objects of the attributes of this line
 	attrsWas   []uint64 // and those that line.Attrs was made of
 	attrsOf    *source
@@ -56,6 +59,7 @@ func (d *lineDecoder) decode(src *source) (err error) {
 	d.line.Stderr, d.line.Partial = false, false
 	d.line.Time = time.UnixMicro(int64(src.head.realtime))
 	d.buf, d.attrs, d.hasMessage = d.buf[:0], d.attrs[:0], false
+	d.forged = false
 	end := f.itemsEnd(e)
 	for i := uint64(entryItems); i < end; i += f.itemSize {
 		if ierr := d.item(src, f.item(e, i)); ierr != nil {
@@ -94,6 +98,8 @@ func (d *lineDecoder) item(src *source, off uint64) error {
 		d.line.Partial = true
 	case classAttr:
 		d.attrs = append(d.attrs, off)
+	case classUnit:
+		d.forged = !d.senders[string(p)]
 	case classNone:
 	}
 	return nil
@@ -124,8 +130,8 @@ func (d *lineDecoder) time(src *source) time.Time {
 	return d.line.Time
 }
 
-// classify returns the class of the data object at off and, for a message or a
-// time, its payload.
+// classify returns the class of the data object at off and, for a message, a time or
+// a unit, its payload.
 func (s *source) classify(off uint64) (class, []byte, error) {
 	if s.classes == nil {
 		s.classes = new(classCache)
@@ -139,7 +145,7 @@ func (s *source) classify(off uint64) (class, []byte, error) {
 		return classNone, nil, err
 	}
 	c := classOf(p)
-	if c != classMessage && c != classTime { // those need the payload each time
+	if c != classMessage && c != classTime && c != classUnit { // those need the payload each time
 		*slot = off | uint64(c)
 	}
 	return c, p, nil
@@ -148,11 +154,14 @@ func (s *source) classify(off uint64) (class, []byte, error) {
 const (
 	prefixMessage = journal.FieldMessage + "="
 	prefixTime    = journal.FieldSyslogTimestamp + "="
+	prefixUnit    = journal.FieldSystemdUnit + "="
 )
 
 // classOf is the class of a field "NAME=value".
 func classOf(p []byte) class {
 	switch {
+	case hasPrefix(p, prefixUnit):
+		return classUnit
 	case len(p) == 0 || p[0] == '_':
 		return classNone
 	case hasPrefix(p, prefixMessage):

@@ -3,6 +3,7 @@ package file
 import (
 	"context"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/cleat-project/cleat/journal"
@@ -21,7 +22,7 @@ const untilSlack = time.Minute
 // the broker are left out.
 func (r *Reader) Logs(ctx context.Context, q journal.LogQuery) iter.Seq2[journal.LogLine, error] {
 	return func(yield func(journal.LogLine, error) bool) {
-		dec := &lineDecoder{details: q.Details}
+		dec := &lineDecoder{details: q.Details, senders: senders(q)}
 		until := q.Until
 		if !until.IsZero() {
 			until = until.Add(untilSlack)
@@ -41,16 +42,37 @@ func (r *Reader) Logs(ctx context.Context, q journal.LogQuery) iter.Seq2[journal
 				src.f.note(err) // the session reports it once for each file
 				return true
 			}
-			return yield(dec.line, nil)
+			return dec.forged || yield(dec.line, nil)
 		}
 		s.run(ctx, q.Tail, follow{on: q.Follow, done: q.Done, until: q.Until})
 	}
 }
 
-func logMatches(q journal.LogQuery) [][]journal.Match {
-	var units []journal.Match
-	for _, unit := range append([]string{q.Unit, journal.BrokerUnit}, q.FormerUnits...) {
-		units = append(units, journal.Match{Name: journal.FieldSystemdUnit, Value: unit})
+// senders returns the fields that name the units whose word is believed.
+func senders(q journal.LogQuery) map[string]bool {
+	all := map[string]bool{prefixUnit + q.Unit: true, prefixUnit + journal.BrokerUnit: true}
+	for _, unit := range q.FormerUnits {
+		all[prefixUnit+unit] = true
 	}
-	return [][]journal.Match{{{Name: journal.FieldContainerIDFull, Value: q.ContainerID}}, units}
+	return all
+}
+
+// logMatches selects the lines of a container: by its id, which any sender could
+// give, and by what only systemd or root can. If the payload has ended before
+// journald looks at a line, nothing trusted but the user is known of its sender:
+// such a line is taken for the unit that root says it is about, as "journalctl -u"
+// does. One that comes from another unit is dropped when it is decoded.
+func logMatches(q journal.LogQuery) [][]journal.Match {
+	var units, objects []journal.Match
+	for _, unit := range append([]string{q.Unit}, q.FormerUnits...) {
+		units = append(units, journal.Match{Name: journal.FieldSystemdUnit, Value: unit})
+		objects = append(objects, journal.Match{Name: journal.FieldObjectSystemdUnit, Value: unit})
+	}
+	units = append(units, journal.Match{Name: journal.FieldSystemdUnit, Value: journal.BrokerUnit})
+	root := journal.Match{Name: journal.FieldUID, Value: "0"}
+	return [][]journal.Match{
+		{{Name: journal.FieldContainerIDFull, Value: q.ContainerID}},
+		slices.Concat(units, objects),
+		append(slices.Clone(units), root),
+	}
 }
