@@ -496,7 +496,7 @@ func (b *builder) finish(ctx context.Context, s *state) (Result, error) {
 	if err != nil {
 		return Result{}, fmt.Errorf("encode image configuration: %w", err)
 	}
-	created, err := b.created(b.key("image", s.layers, string(data)))
+	created, err := b.created(ctx, b.key("image", s.layers, string(data)))
 	if err != nil {
 		return Result{}, err
 	}
@@ -524,10 +524,15 @@ func (b *builder) finish(ctx context.Context, s *state) (Result, error) {
 }
 
 // created returns the time of an image, which is that of the first time it was made.
-func (b *builder) created(key string) (time.Time, error) {
+func (b *builder) created(ctx context.Context, key string) (time.Time, error) {
 	if b.opt.Epoch != nil {
 		return *b.opt.Epoch, nil
 	}
+	lock, err := b.b.Lock(ctx, key) // of builds at the same time one decides
+	if err != nil {
+		return time.Time{}, err
+	}
+	defer lock.Release()
 	if rec, _, err := b.b.Cached(key); err == nil && !b.opt.NoCache {
 		return rec.Created, nil
 	}

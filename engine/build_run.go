@@ -15,7 +15,6 @@ import (
 
 	"github.com/cleat-project/cleat/internal/fsx"
 	"github.com/cleat-project/cleat/journal/stdio"
-	"github.com/cleat-project/cleat/netd/wire"
 	"github.com/cleat-project/cleat/sandbox/plan"
 	"github.com/cleat-project/cleat/sandbox/profile"
 	"github.com/cleat-project/cleat/spec"
@@ -102,10 +101,8 @@ func (b *Build) Run(ctx context.Context, layers []BuildLayer, r RunStep) (_ *Bui
 	if err != nil {
 		return nil, err
 	}
-	if onNetworks(c.Network.Mode) { // its addresses are nobody's afterwards
-		defer func() {
-			err = errors.Join(err, b.e.wires().Release(context.WithoutCancel(ctx), c.ID, wire.KeepNothing))
-		}()
+	if onNetworks(c.Network.Mode) { // post has kept its addresses for a next start
+		defer func() { err = errors.Join(err, b.e.wires().Forget(c.ID)) }()
 	}
 	if err := b.execute(ctx, step, layers, c, r); err != nil {
 		return nil, err

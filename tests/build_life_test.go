@@ -118,10 +118,13 @@ func TestBuilderPrune(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := tempDir(t)
-	writeBuildFile(t, filepath.Join(dir, "Dockerfile"), []byte("FROM busybox AS a\nENV PATH=/bin\nRUN --mount=type=cache,target=/c echo a > /a; echo c > /c/c\nFROM busybox\nENV PATH=/bin\nCOPY --from=a /a /b\n"))
+	writeBuildFile(t, filepath.Join(dir, "Dockerfile"), []byte("FROM busybox AS a\nENV PATH=/bin\nRUN --mount=type=cache,target=/c test -e /sys/class/net/eth0 && echo a > /a; echo c > /c/c\nFROM busybox\nENV PATH=/bin\nCOPY --from=a /a /b\n"))
 	s.must(t, "build", "-q", "-t", "kept", dir)
 	if got := s.must(t, "system", "df", "--format", "{{.Type}} {{.TotalCount}}"); !strings.Contains(got, "Build Cache 3") {
 		t.Errorf("system df: %s", got)
+	}
+	if left := s.must(t, "host", "shell", "sh", "-c", "ls /run/cleat/net/last /run/cleat/net/live /run/cleat/live /run/cleat/build 2>&1 || true"); strings.ContainsAny(left, "0123456789") {
+		t.Errorf("a step is remembered: %s", left)
 	}
 	s.must(t, "builder", "prune", "-f")
 	if got := s.must(t, "run", "--rm", "--network", "none", "kept", "cat", "/b"); got != "a" {
