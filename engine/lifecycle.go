@@ -12,6 +12,7 @@ import (
 
 	"github.com/cleat-project/cleat/internal/signal"
 	"github.com/cleat-project/cleat/spec"
+	"github.com/cleat-project/cleat/state"
 	"github.com/cleat-project/cleat/supervisor"
 	"github.com/cleat-project/cleat/unitgen"
 )
@@ -521,7 +522,19 @@ func (e *Engine) remove(ctx context.Context, c spec.Container, opt RemoveOptions
 	if err := e.state.Clear(c.ID); err != nil { // last, because it gives up the lock
 		return err
 	}
+	if c.AutoRemove {
+		return e.announceGone(c)
+	}
 	return e.state.ForgetExit(c.ID)
+}
+
+// announceGone tells those who wait for the end of an ephemeral container that it
+// is gone without a run, unless its run has told how it ended.
+func (e *Engine) announceGone(c spec.Container) error {
+	if _, err := e.state.LoadExit(c.ID); !isNotFound(err) {
+		return err
+	}
+	return e.state.Ended(c.ID, state.Exit{At: time.Now()})
 }
 
 func (e *Engine) removeUnit(ctx context.Context, c spec.Container) error {

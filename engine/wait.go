@@ -133,7 +133,7 @@ type changes interface {
 // changes returns what wakes a wait for c. The end of a run is announced before
 // its unit changes state. What has no unit is watched on disk.
 func (e *Engine) changes(ctx context.Context, c spec.Container, cond WaitCondition) (changes, error) {
-	if cond == WaitRemoved && !c.AutoRemove {
+	if cond == WaitRemoved || c.AutoRemove { // it may go without its unit ever changing
 		return e.state.WatchExits()
 	}
 	conn, err := e.systemd(ctx)

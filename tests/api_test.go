@@ -150,6 +150,7 @@ func TestDockerClient(t *testing.T) {
 		{line: "ps -aq --filter label=tier=back", out: ""},
 		{line: "inspect -f {{.State.Status}}|{{.Config.WorkingDir}}|{{(index_.Mounts_0).Name}}|{{json_.Config.Env}} made", out: `running\|/tmp\|vol\|.*"A=1".*`},
 		{line: "port made", out: `80/tcp -> 127\.0\.0\.1:8080`},
+		{line: "run --rm -p 127.0.0.1:8080:80 busybox true", code: 125, err: "already allocated"}, // and does not wait for a run that is none
 		{line: "exec made sh -c echo_$A;pwd;echo_err_>&2;exit_3", out: "1\n/tmp", err: "err", code: 3},
 		{line: "exec -i made cat", stdin: "x", out: "x"},
 		{line: "exec -e B=2 -u 1 -w / made sh -c echo_$B;id_-u;pwd", out: "2\n1\n/"},
