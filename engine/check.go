@@ -81,8 +81,8 @@ func (e *Engine) checkUnits(ctx context.Context, repair bool) ([]Finding, error)
 	}
 	var found []Finding
 	for _, name := range sortedKeys(units) {
-		if units[name].LoadState == "not-found" || e.ownsUnit(name) {
-			continue
+		if units[name].LoadState == "not-found" || units[name].ActiveState == "deactivating" || e.ownsUnit(name) {
+			continue // one that is deactivating has just removed its container, and goes too
 		}
 		f := Finding{Object: name, Problem: "unit of a container that is gone"}
 		if repair {
