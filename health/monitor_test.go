@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,7 +21,7 @@ import (
 type fake struct {
 	start  time.Time
 	script []string
-	paused bool
+	paused atomic.Bool
 	dying  bool
 	said   []string
 }
@@ -46,13 +47,13 @@ func (f *fake) probe(ctx context.Context) (int, string, error) {
 		f.dying = true
 		return 137, "", nil
 	case "freeze":
-		f.paused = true
+		f.paused.Store(true)
 	}
 	<-ctx.Done()
 	return 0, "so far", context.Cause(ctx)
 }
 
-func (f *fake) frozen() bool { return f.paused }
+func (f *fake) frozen() bool { return f.paused.Load() }
 
 func (f *fake) ending() bool { return f.dying }
 

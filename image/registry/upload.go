@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
@@ -141,6 +142,7 @@ func (p *push) blame(d image.Descriptor, err error) error {
 // outgoing is the body of an upload. It stops the timer at its end: what the
 // server does then has a time limit of its own.
 type outgoing struct {
+	mu      sync.Mutex // net/http may read what is left of a refused body beside its next attempt
 	f       *os.File
 	left    int64
 	timer   *time.Timer
@@ -150,6 +152,8 @@ type outgoing struct {
 
 // Read implements io.Reader.
 func (o *outgoing) Read(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
 	n, err := o.counter.Read(b)
 	if o.left -= int64(n); o.left <= 0 || err != nil {
 		o.timer.Stop()
