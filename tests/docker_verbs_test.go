@@ -2,7 +2,9 @@ package tests
 
 import (
 	"encoding/json"
+	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -208,6 +210,9 @@ func flatObject(t *testing.T, r result) map[string]string {
 
 func flatten(path string, v any, into map[string]string) {
 	m, ok := v.(map[string]any)
+	if mounts, isList := v.([]any); isList && path == "Mounts" { // in any order, in Docker
+		slices.SortFunc(mounts, func(a, b any) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+	}
 	if !ok {
 		text, _ := json.Marshal(v)
 		into[path] = normal(string(text))

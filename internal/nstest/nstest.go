@@ -354,6 +354,9 @@ func (ns *NS) Links() []string {
 	var names []string
 	ns.Do(func() {
 		all, err := netlink.LinkList()
+		for errors.Is(err, netlink.ErrDumpInterrupted) { // a link came or went meanwhile
+			all, err = netlink.LinkList()
+		}
 		if err != nil {
 			ns.t.Fatalf("list links in %s: %v", ns.name, err)
 		}

@@ -113,7 +113,9 @@ func (c *conn) addBridge(n *netd.Network) error {
 // through, or 1500 if there is none.
 func uplinkMTU() (uint32, error) {
 	for _, family := range []int{unix.AF_INET, unix.AF_INET6} {
-		routes, err := netlink.RouteListFiltered(family, &netlink.Route{Dst: nil}, netlink.RT_FILTER_DST)
+		routes, err := dumped(func() ([]netlink.Route, error) {
+			return netlink.RouteListFiltered(family, &netlink.Route{Dst: nil}, netlink.RT_FILTER_DST)
+		})
 		if err != nil {
 			return 0, fmt.Errorf("list default routes: %w", err)
 		}
@@ -180,7 +182,7 @@ func loopbackRoute(index int32) request {
 // definition of the network.
 func dropOtherAddrs(n *netd.Network, index int32) error {
 	l := &netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: int(index)}}
-	addrs, err := netlink.AddrList(l, netlink.FAMILY_ALL)
+	addrs, err := dumped(func() ([]netlink.Addr, error) { return netlink.AddrList(l, netlink.FAMILY_ALL) })
 	if err != nil {
 		return fmt.Errorf("list addresses: %w", err)
 	}
@@ -197,7 +199,9 @@ func dropOtherAddrs(n *netd.Network, index int32) error {
 
 // missingAddrs returns the addresses of the network that the bridge lacks.
 func missingAddrs(n *netd.Network, index int32) ([]netip.Prefix, error) {
-	addrs, err := netlink.AddrList(&netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: int(index)}}, netlink.FAMILY_ALL)
+	addrs, err := dumped(func() ([]netlink.Addr, error) {
+		return netlink.AddrList(&netlink.Device{LinkAttrs: netlink.LinkAttrs{Index: int(index)}}, netlink.FAMILY_ALL)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list addresses: %w", err)
 	}
@@ -221,7 +225,7 @@ func wanted(n *netd.Network, have *net.IPNet) bool {
 
 // used reports whether the bridge has ports.
 func (c *conn) used(index int32) (bool, error) {
-	links, err := netlink.LinkList()
+	links, err := dumped(netlink.LinkList)
 	if err != nil {
 		return false, fmt.Errorf("list links: %w", err)
 	}
@@ -281,7 +285,7 @@ func (c *conn) remove(what string, index int32) error {
 // netd.Network) that no container uses and that keep, which is asked with the
 // device's name, does not claim. Keep is called after the devices were looked at.
 func Unclaimed(place string, keep func(device string) bool) ([]string, error) {
-	links, err := netlink.LinkList()
+	links, err := dumped(netlink.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("list links: %w", err)
 	}

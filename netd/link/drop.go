@@ -38,7 +38,7 @@ func DropBridge(device string) error {
 
 // unplugAll removes every veth that is a port of the bridge.
 func (c *conn) unplugAll(bridge int32) error {
-	links, err := netlink.LinkList()
+	links, err := dumped(netlink.LinkList)
 	if err != nil {
 		return fmt.Errorf("list links: %w", err)
 	}

@@ -26,7 +26,7 @@ func ForgetFlows(ports []netd.Port) error {
 	if len(f.ports) == 0 {
 		return nil
 	}
-	addrs, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+	addrs, err := dumped(func() ([]netlink.Addr, error) { return netlink.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return fmt.Errorf("list addresses: %w", err)
 	}

@@ -14,7 +14,7 @@ import (
 // routes, multicast, and the devices that own is true for, given their names:
 // those of networks that the caller knows.
 func Routes(own func(device string) bool) ([]netip.Prefix, error) {
-	links, err := netlink.LinkList()
+	links, err := dumped(netlink.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("list links: %w", err)
 	}
@@ -22,7 +22,9 @@ func Routes(own func(device string) bool) ([]netip.Prefix, error) {
 	for _, l := range links {
 		ours[l.Attrs().Index] = own(l.Attrs().Name)
 	}
-	routes, err := netlink.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
+	routes, err := dumped(func() ([]netlink.Route, error) {
+		return netlink.RouteListFiltered(netlink.FAMILY_ALL, &netlink.Route{Table: unix.RT_TABLE_UNSPEC}, netlink.RT_FILTER_TABLE)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("list routes: %w", err)
 	}
