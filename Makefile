@@ -91,6 +91,8 @@ install: build install-files ## install below DESTDIR and PREFIX
 install-files:
 	install -D -m 0755 bin/cleat $(DESTDIR)$(PREFIX)/bin/cleat
 	for b in $(filter-out cleat,$(BINS)); do install -D -m 0755 bin/$$b $(DESTDIR)$(PREFIX)/libexec/cleat/$$b; done
+	mkdir -p $(DESTDIR)$(PREFIX)/lib/systemd/system-generators
+	ln -sfr $(DESTDIR)$(PREFIX)/bin/cleat $(DESTDIR)$(PREFIX)/lib/systemd/system-generators/cleat-generator
 	for u in packaging/units/*.{service,socket,slice}; do \
 	  install -D -m 0644 $$u $(DESTDIR)$(PREFIX)/lib/systemd/system/$$(basename $$u); \
 	  sed -i 's#@LIBEXEC@#$(PREFIX)/libexec/cleat#g; s#@RUNROOT@#/run/cleat#g; s#@ROOT@#/var/lib/cleat#g' $(DESTDIR)$(PREFIX)/lib/systemd/system/$$(basename $$u); \

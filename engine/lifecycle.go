@@ -25,6 +25,9 @@ func (e *Engine) Start(ctx context.Context, ref string) error {
 	if err != nil {
 		return err
 	}
+	if c.Source != nil {
+		return e.startDescribed(ctx, c) // its unit takes the lock
+	}
 	return e.withLock(ctx, c.ID, func(c spec.Container) error { return e.start(ctx, c) })
 }
 
@@ -538,6 +541,9 @@ func (e *Engine) announceGone(c spec.Container) error {
 }
 
 func (e *Engine) removeUnit(ctx context.Context, c spec.Container) error {
+	if c.Source != nil { // and may be the one that this process is run by
+		return nil
+	}
 	conn, err := e.systemd(ctx)
 	if err != nil {
 		return err

@@ -15,7 +15,7 @@ import (
 const maxNameLen = 200
 
 // reserved are the names whose units would be cleat's own.
-var reserved = []string{"apid", "healthd", "host-ready", "netd", "network-restore", "stdiod"}
+var reserved = []string{"apid", "healthd", "host-ready", "netd", "network-restore", "quadlet-sweep", "stdiod"}
 
 // checkName returns an error that wraps spec.ErrInvalid unless name fits
 // Docker's rule for container names.

@@ -24,6 +24,9 @@ func (e *Engine) Rename(ctx context.Context, ref, name string) error {
 	if err != nil {
 		return err
 	}
+	if err := checkNotDescribed(c); err != nil {
+		return err
+	}
 	return e.withLock(ctx, c.ID, func(c spec.Container) error {
 		if c.Name == name {
 			return invalid("renaming container %q to its current name", name)

@@ -33,6 +33,9 @@ func (e *Engine) Update(ctx context.Context, ref string, opt UpdateOptions) erro
 	if err != nil {
 		return err
 	}
+	if err := checkNotDescribed(c); err != nil {
+		return err
+	}
 	return e.withLock(ctx, c.ID, func(c spec.Container) error {
 		next, err := updated(c, opt)
 		if err != nil {

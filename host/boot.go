@@ -20,7 +20,8 @@ const (
 	ownUnits     = ownDir + "/units" // what /usr/lib/systemd/system is elsewhere
 	busDir       = ownDir + "/dbus"  // also in dbus.service and dbus.conf
 	emptyDir     = ownDir + "/empty"
-	notifySocket = ownDir + "/notify" // also in cleat-host-ready.service
+	generators   = ownDir + "/generators" // cleat's alone
+	notifySocket = ownDir + "/notify"     // also in cleat-host-ready.service
 )
 
 // controlFD is where the first process finds its end of the control socket.
@@ -28,7 +29,7 @@ const controlFD = 3
 
 // unitPath is systemd's search path for units, without the machine's.
 const unitPath = "/etc/systemd/system.control:/run/systemd/system.control:/run/systemd/transient:" +
-	"/etc/systemd/system:/run/systemd/system:" + ownUnits
+	"/etc/systemd/system:/run/systemd/system:/run/systemd/generator:" + ownUnits
 
 // Init is called first thing in main. In a process that this package started
 // to be a host's PID 1 it does not return: it becomes systemd. In a command that
@@ -53,7 +54,7 @@ func bootInside(arg string) error {
 	}
 	unix.Umask(0o022)
 	for _, step := range []func(bootPlan) error{
-		mountKernel, protectSysctl, mountEtc, hideDevices, mountRun, mountJournal, writeUnits, writeConf, handOutNotify,
+		mountKernel, protectSysctl, mountEtc, hideDevices, mountRun, mountJournal, writeUnits, writeGenerator, writeConf, handOutNotify,
 	} {
 		if err := step(p); err != nil {
 			return err
@@ -70,7 +71,7 @@ func systemdEnv() []string {
 		"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 		"container=cleat", // see https://systemd.io/CONTAINER_INTERFACE
 		"SYSTEMD_UNIT_PATH=" + unitPath,
-		"SYSTEMD_GENERATOR_PATH=" + emptyDir,
+		"SYSTEMD_GENERATOR_PATH=" + generators,
 		"SYSTEMD_ENVIRONMENT_GENERATOR_PATH=" + emptyDir,
 	}
 }
@@ -210,7 +211,7 @@ func mountRun(bootPlan) error {
 	if err := unix.Mount("", "/run", "", unix.MS_SHARED, ""); err != nil {
 		return fmt.Errorf("share mounts below /run: %w", err)
 	}
-	for _, dir := range []string{"/run/lock", "/run/log/journal", "/run/user", ownUnits, busDir, emptyDir, "/run/systemd"} {
+	for _, dir := range []string{"/run/lock", "/run/log/journal", "/run/user", ownUnits, busDir, emptyDir, generators, "/run/systemd"} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}

@@ -65,6 +65,10 @@ type Container struct {
 	UTSMode      string `json:",omitempty"` // "" private or "host"
 	CgroupnsMode string `json:",omitempty"` // "" private or "host"
 
+	// Source is the file that describes the container, nil if a command has made it.
+	// Such a container is what its file says, and its unit is made from that as well.
+	Source *Source `json:",omitempty"`
+
 	// Requires and After are units of the host, with their suffixes. The container
 	// is started after all of them; those in Requires are started with it, and
 	// stopping one of these stops the container.
@@ -79,6 +83,12 @@ type Container struct {
 
 	Healthcheck *Healthcheck `json:",omitempty"` // nil means no checks
 	Notify      NotifyMode   `json:",omitempty"` // when systemd is told that the container is ready
+}
+
+// Source is a file that describes a container.
+type Source struct {
+	Path   string // absolute
+	Digest string // changes when the description does
 }
 
 // Image says which image a container runs.

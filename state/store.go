@@ -302,6 +302,9 @@ func (s *Store) idOfPrefix(prefix string) (string, error) {
 	return found, nil
 }
 
+// IDOf returns the id of the container called name, without reading it.
+func (s *Store) IDOf(name string) (string, error) { return s.idOfName(name) }
+
 // IDs returns the ids of all containers that have a name, sorted. One of them
 // may be gone when it is looked at, by a removal that goes on or was killed.
 func (s *Store) IDs() ([]string, error) {

@@ -7,6 +7,10 @@ type ServiceInput struct {
 	Root     string // state that survives a reboot
 	RunRoot  string // state that does not
 
+	// Ref is what the helper is told to start; "" means the container's id. A unit
+	// that is there before its container has the name.
+	Ref string
+
 	// SystemdVersion is the major version of the systemd that will get the
 	// unit; 0 means unknown, which counts as new enough.
 	SystemdVersion int

@@ -64,7 +64,7 @@ const maxName = 200
 // would make it a template's instance, "/" leave the directory. cleat's own
 // services are named like containers.
 func checkName(name string) error {
-	if slices.Contains([]string{"stdiod", "netd", "healthd", "apid"}, name) {
+	if slices.Contains([]string{"stdiod", "netd", "healthd", "apid", "quadlet-sweep"}, name) {
 		return fmt.Errorf("container name %q is that of a service of cleat: %w", name, spec.ErrInvalid)
 	}
 	outside := func(r rune) bool {
@@ -104,18 +104,21 @@ func identity(c spec.Container, _ ServiceInput) ([]Property, error) {
 // that the payload itself never gets. How long a start may take is the
 // helper's business: it waits out the backoff of restarts.
 func execution(c spec.Container, in ServiceInput) ([]Property, error) {
+	if in.Ref != "" && in.Ref != c.Name { // which has been checked
+		return nil, fmt.Errorf("the helper is told to start %q: %w", in.Ref, spec.ErrInvalid)
+	}
 	for _, path := range []string{in.InitPath, in.Root, in.RunRoot} {
 		if err := checkPath(path); err != nil {
 			return nil, err
 		}
 	}
-	if strings.Trim(c.ID, "0123456789abcdef") != "" || c.ID == "" {
+	if in.Ref == "" && (strings.Trim(c.ID, "0123456789abcdef") != "" || c.ID == "") {
 		return nil, fmt.Errorf("container id %q: %w", c.ID, spec.ErrInvalid)
 	}
 	helper := func(verb string) []Exec {
 		return []Exec{{
 			Path: in.InitPath,
-			Args: []string{in.InitPath, "--root", in.Root, "--runroot", in.RunRoot, verb, c.ID},
+			Args: []string{in.InitPath, "--root", in.Root, "--runroot", in.RunRoot, verb, or(in.Ref, c.ID)},
 		}}
 	}
 	props := []Property{

@@ -3,7 +3,7 @@
 // it links little and logs nothing: a failure is one line on stderr, which is
 // in the journal, and an exit code of package sandbox.
 //
-//	cleat-init [--root DIR] [--runroot DIR] start ID   ExecStart= of the unit
+//	cleat-init [--root DIR] [--runroot DIR] start ID   ExecStart= of the unit; or NAME
 //	cleat-init [--root DIR] [--runroot DIR] post ID    ExecStopPost= of the unit
 //	cleat-init [--root DIR] [--runroot DIR] close ID   ExecStop= of one that connections start
 //	cleat-init [--root DIR] [--runroot DIR] due ID     ExecCondition= of units with the policy on-failure
@@ -25,6 +25,7 @@ import (
 	"github.com/cleat-project/cleat/sandbox"
 	"github.com/cleat-project/cleat/sandbox/plan"
 	"github.com/cleat-project/cleat/sandbox/reaper"
+	"github.com/cleat-project/cleat/spec"
 	"github.com/cleat-project/cleat/state"
 )
 
@@ -34,6 +35,9 @@ func main() {
 	}
 	os.Exit(run(context.Background(), os.Args[1:]))
 }
+
+// idLen is the length of a container's id.
+const idLen = 64
 
 func run(ctx context.Context, args []string) int {
 	root, runRoot := state.DefaultRoot, state.DefaultRunRoot
@@ -48,7 +52,18 @@ func run(ctx context.Context, args []string) int {
 	if len(args) == 0 {
 		return report(errors.New("usage: cleat-init [--root DIR] [--runroot DIR] start ID|post ID|close ID|due ID|network-restore"))
 	}
-	return verb(ctx, state.At(root, runRoot), args)
+	store := state.At(root, runRoot)
+	if len(args) == 2 && (args[0] == "start" || args[0] == "post") && len(args[1]) < idLen { // a unit that is made from a file has the name
+		id, err := store.IDOf(args[1])
+		if errors.Is(err, spec.ErrNotFound) && args[0] == "post" {
+			return 0 // it could not be made
+		}
+		if err != nil {
+			return report(err)
+		}
+		args[1] = id
+	}
+	return verb(ctx, store, args)
 }
 
 // verb runs args[0] with args[1:], which is not empty.

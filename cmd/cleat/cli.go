@@ -35,6 +35,7 @@ type backend interface {
 	generator
 	getter
 	inspector
+	provider
 	puller
 	pusher
 	imageLister

@@ -209,6 +209,12 @@ var verbs = []verb{
 		{name: "prune", make: newNetworkPrune},
 		{name: "rm", make: newNetworkRm, also: []string{"remove"}},
 	}},
+	{name: "quadlet", short: "Work with files that describe containers, volumes, networks and images", group: groupManagement, members: []verb{
+		{name: "apply", make: newQuadletApply},
+		{name: "check", make: newQuadletCheck},
+		{name: "generate", make: newQuadletGenerate},
+		{name: "sweep", make: newQuadletSweep},
+	}},
 	{name: "system", short: "Manage cleat", group: groupManagement, members: []verb{
 		{name: "check", make: newCheck},
 		{name: "df", make: newDf},
