@@ -64,7 +64,7 @@ const maxName = 200
 // would make it a template's instance, "/" leave the directory. cleat's own
 // services are named like containers.
 func checkName(name string) error {
-	if slices.Contains([]string{"stdiod", "netd", "healthd", "apid", "quadlet-sweep"}, name) {
+	if slices.Contains([]string{"apid", "healthd", "host-ready", "netd", "network-restore", "quadlet-sweep", "stdiod"}, name) {
 		return fmt.Errorf("container name %q is that of a service of cleat: %w", name, spec.ErrInvalid)
 	}
 	outside := func(r rune) bool {
