@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/cleat-project/cleat/internal/fsx"
 	"github.com/cleat-project/cleat/journal/stdio"
@@ -22,11 +24,46 @@ type Finding struct {
 	Repaired bool
 }
 
+// How often, and how far apart, Check looks again at what it has found.
+const (
+	looks     = 4
+	lookAgain = 250 * time.Millisecond
+)
+
 // Check looks for what a killed command or a power cut left behind, and for
 // containers that cannot run any more. With repair it removes the former; the
 // latter are the user's, and are only reported. Commands that are under way are
-// not disturbed.
+// not disturbed, nor told of: half of what they do can look like something that
+// was left, so only what stays is.
 func (e *Engine) Check(ctx context.Context, repair bool) ([]Finding, error) {
+	found, err := e.look(ctx, false)
+	for n := 1; n < looks && err == nil && len(found) > 0; n++ {
+		if err = pause(ctx, lookAgain); err != nil {
+			break
+		}
+		var now []Finding
+		now, err = e.look(ctx, false)
+		found = slices.DeleteFunc(found, func(f Finding) bool { return !slices.Contains(now, f) })
+	}
+	if err != nil || !repair {
+		return found, err
+	}
+	return e.look(ctx, true)
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-t.C:
+		return nil
+	}
+}
+
+// look goes through everything once.
+func (e *Engine) look(ctx context.Context, repair bool) ([]Finding, error) {
 	left, err := e.state.Sweep(ctx, repair)
 	if err != nil {
 		return nil, err
