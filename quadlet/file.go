@@ -1,5 +1,5 @@
 // Package quadlet reads the files with which podman-systemd.unit(5) describes
-// containers, volumes, networks and images, and turns them into the flags that the
+// containers, volumes, networks, images and builds, and turns them into the flags that the
 // verbs of cleat have, and into systemd units. It knows the format alone: what a
 // flag's value may be is its front end's business.
 package quadlet
@@ -22,6 +22,7 @@ const (
 	KindVolume    Kind = "volume"
 	KindNetwork   Kind = "network"
 	KindImage     Kind = "image"
+	KindBuild     Kind = "build"
 )
 
 // section is the section of a file that is about its object.
@@ -72,7 +73,7 @@ func Parse(path, text string) (*File, error) {
 	suffix := strings.TrimPrefix(filepath.Ext(name), ".")
 	f.Kind, f.Base = Kind(suffix), strings.TrimSuffix(name, "."+suffix)
 	switch f.Kind {
-	case KindContainer, KindVolume, KindNetwork, KindImage:
+	case KindContainer, KindVolume, KindNetwork, KindImage, KindBuild:
 	default:
 		return nil, &Problem{path, 0, kindProblem(suffix)}
 	}
@@ -84,14 +85,12 @@ func Parse(path, text string) (*File, error) {
 
 func kindProblem(suffix string) string {
 	switch suffix {
-	case "build":
-		return "images are not built at boot: build it with 'cleat build' and name it with Image="
 	case "pod":
 		return "there are no pods: give the containers one network, or Network=container:NAME"
 	case "kube":
 		return "Kubernetes YAML is not read: write a .container for each container, or a compose file"
 	}
-	return fmt.Sprintf("%q is no kind of file that is known: the kinds are .container, .volume, .network and .image", "."+suffix)
+	return fmt.Sprintf("%q is no kind of file that is known: the kinds are .container, .volume, .network, .image and .build", "."+suffix)
 }
 
 func checkBase(base string) error {

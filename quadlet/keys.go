@@ -32,6 +32,7 @@ const (
 // keysOf has every key of podman-systemd.unit(5).
 var keysOf = map[Kind]map[string]key{
 	KindContainer: containerKeys(),
+	KindBuild:     buildKeys(),
 	KindVolume: {
 		"VolumeName": {}, "Driver": {flag: "driver", last: true}, "Label": {flag: "label", words: true},
 		"Device": {refused: fixedMounts}, "Options": {refused: fixedMounts}, "Type": {refused: fixedMounts},

@@ -21,12 +21,12 @@ type Setting struct {
 }
 
 // Object is what a file describes, in the words of cleat's verbs: "create",
-// "volume create", "network create" and "pull".
+// "volume create", "network create", "pull" and "build".
 type Object struct {
 	File     *File
-	Name     string    // of the container, volume or network; the reference of an image
+	Name     string    // of the container, volume or network; the reference of an image, also of one that is built
 	Settings []Setting // flags
-	Args     []string  // of a container: the words of its command
+	Args     []string  // of a container: the words of its command; of a build: its context
 
 	// Image that a container is made of.
 	Image string
@@ -207,8 +207,11 @@ func (b *builder) name() {
 			b.o.Name = e.Value
 		}
 	}
-	if f.Kind == KindImage {
+	switch f.Kind {
+	case KindImage:
 		b.image()
+	case KindBuild:
+		b.build()
 	}
 }
 
@@ -217,18 +220,11 @@ func (b *builder) image() {
 	if b.single["Image"].Value == "" {
 		b.fail(&Problem{b.o.File.Path, 0, "there is no Image="})
 	}
-	arch, variant, policy := b.single["Arch"], b.single["Variant"], b.single["Policy"]
+	policy := b.single["Policy"]
 	if os := b.single["OS"]; os.Value != "" && os.Value != "linux" {
 		b.fail(os.Problem("OS=: images are for linux"))
 	}
-	switch {
-	case arch.Value != "" && variant.Value != "":
-		b.o.Settings = append(b.o.Settings, Setting{"platform", "linux/" + arch.Value + "/" + variant.Value, arch})
-	case arch.Value != "":
-		b.o.Settings = append(b.o.Settings, Setting{"platform", "linux/" + arch.Value, arch})
-	case variant.Value != "":
-		b.fail(variant.Problem("Variant= needs Arch="))
-	}
+	b.platform()
 	switch policy.Value {
 	case "", "missing", "never":
 	case "always", "newer":

@@ -40,7 +40,7 @@ func (o *Object) Service(base string, p Program) string {
 	b.WriteString(base)
 	b.WriteString("\n[Unit]\nSourcePath=" + strings.ReplaceAll(f.Path, "%", "%%") + "\n")
 	if o.waitsForNetwork() {
-		if f.Kind == KindImage {
+		if f.Kind != KindContainer {
 			b.WriteString("Wants=network-online.target\n")
 		}
 		b.WriteString("After=network-online.target\n")
@@ -71,7 +71,7 @@ func (o *Object) waitsForNetwork() bool {
 			return false
 		}
 	}
-	return o.File.Kind == KindContainer || o.File.Kind == KindImage
+	return slices.Contains([]Kind{KindContainer, KindImage, KindBuild}, o.File.Kind)
 }
 
 // passOn writes entries as they are. No value has a newline or ends with a

@@ -13,6 +13,7 @@ import (
 
 	"github.com/cleat-project/cleat/engine"
 	"github.com/cleat-project/cleat/engine/opts"
+	"github.com/cleat-project/cleat/internal/buildflags"
 	"github.com/cleat-project/cleat/quadlet"
 	"github.com/cleat-project/cleat/spec"
 )
@@ -24,12 +25,12 @@ type provider interface {
 
 const quadletCheckLong = `
 Checks files as podman-systemd.unit(5) describes them, .container, .volume,
-.network and .image, and prints what is wrong with them, with file and line.
+.network, .image and .build, and prints what is wrong with them, with file and line.
 Without arguments, those that systemd starts at boot are checked.`
 
 func newQuadletCheck(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "check [FILE...]", Short: "Check files that describe containers, volumes, networks and images", Long: quadletCheckLong,
+		Use: "check [FILE...]", Short: "Check files that describe containers, volumes, networks, images and builds", Long: quadletCheckLong,
 		Args: atLeast(0), Annotations: map[string]string{placeKey: placeAnywhere},
 	}
 	cmd.RunE = func(_ *cobra.Command, args []string) error {
@@ -137,8 +138,34 @@ func (c *cli) applyQuadlet(ctx context.Context, eng backend, set quadlet.Set, o 
 		return c.applyNetwork(ctx, eng, o)
 	case quadlet.KindImage:
 		return c.applyImage(ctx, eng, o)
+	case quadlet.KindBuild:
+		return c.applyBuild(o)
 	}
 	return nil
+}
+
+// applyBuild becomes the builder, whose cache knows what is to be done.
+func (c *cli) applyBuild(o *quadlet.Object) error {
+	args, err := buildArgs(o)
+	if err != nil {
+		return err
+	}
+	return c.become("cleat-build", args)
+}
+
+// buildArgs returns the command line of "cleat build". Podman's name for a
+// Dockerfile counts as well.
+func buildArgs(o *quadlet.Object) ([]string, error) {
+	fs := pflag.NewFlagSet("", pflag.ContinueOnError)
+	f := buildflags.Define(fs)
+	if err := setAll(fs, o); err != nil {
+		return nil, err
+	}
+	args := buildflags.Args(fs)
+	if inContext := filepath.Join(o.Args[0], "Containerfile"); f.File == "" && isFile(inContext) {
+		args = append(args, "--file="+inContext)
+	}
+	return append(append(args, "--"), o.Args...), nil
 }
 
 func (c *cli) applyNetwork(ctx context.Context, eng backend, o *quadlet.Object) error {
@@ -234,9 +261,12 @@ func (c *cli) describedUnits(set quadlet.Set, f *quadlet.File) (map[string]strin
 	units := map[string]string{}
 	if f.Kind != quadlet.KindContainer {
 		fs := pflag.NewFlagSet("", pflag.ContinueOnError)
-		if f.Kind == quadlet.KindNetwork {
+		switch f.Kind {
+		case quadlet.KindNetwork:
 			new(networkCreateFlags).define(fs)
 			err = setAll(fs, o)
+		case quadlet.KindBuild:
+			_, err = buildArgs(o)
 		}
 		units[f.Unit()] = o.Service("", program)
 		return units, err

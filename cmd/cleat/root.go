@@ -209,7 +209,7 @@ var verbs = []verb{
 		{name: "prune", make: newNetworkPrune},
 		{name: "rm", make: newNetworkRm, also: []string{"remove"}},
 	}},
-	{name: "quadlet", short: "Work with files that describe containers, volumes, networks and images", group: groupManagement, members: []verb{
+	{name: "quadlet", short: "Work with files that describe containers, volumes, networks, images and builds", group: groupManagement, members: []verb{
 		{name: "apply", make: newQuadletApply},
 		{name: "check", make: newQuadletCheck},
 		{name: "generate", make: newQuadletGenerate},
