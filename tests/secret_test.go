@@ -27,7 +27,7 @@ func TestSecrets(t *testing.T) {
 	}
 	write(first)
 	const look = "cd /run/secrets && ls -ln && cat * && id -u && ! touch new 2>/dev/null && ! touch pw 2>/dev/null"
-	flags := []string{"--secret", path + ",target=pw,uid=1000,gid=7,mode=0400", "--secret", "source=" + path + ",target=any", "busybox", "sh", "-c", look}
+	flags := []string{"--secret", path + ",target=pw,uid=1000,gid=7,mode=0400", "--mount", "type=secret,source=" + path + ",target=/run/secrets/any,ro", "busybox", "sh", "-c", look}
 	want := func(out, secret string) {
 		t.Helper()
 		for _, part := range []string{" any\n", "-r--r--r--", "-r--------    1 1000     7 ", secret + secret} {
