@@ -198,6 +198,7 @@ func TestPlanUp(t *testing.T) {
 		"changed-stopped":       {file: shop, from: up, do: func(w *world) { w.of("web", old); w.of("web", exited) }},
 		"force-recreate-of-one": {file: shop, from: up, opt: UpOptions{ForceRecreate: true, Services: []string{"cache"}}},
 		"stopped":               {file: chain, from: up, do: func(w *world) { w.of("db", exited); w.of("web", exited); w.of("migrate", exited) }},
+		"ending":                {file: shop, from: up, do: func(w *world) { w.of("db", func(c *engine.Container) { c.Ending = true }) }},
 		"scale-up":              {file: chain, from: up, opt: UpOptions{Scale: map[string]int{"worker": 3}}},
 		"scale-down":            {file: chain, from: up, opt: UpOptions{Scale: map[string]int{"worker": 1}}},
 		"create":                {file: shop, from: nothing, opt: UpOptions{NoStart: true}},

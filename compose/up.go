@@ -302,8 +302,7 @@ func (u *upper) keep(w *wanted, c engine.Container) {
 	if u.opt.NoStart {
 		return
 	}
-	switch c.Status {
-	case engine.StatusRunning, engine.StatusRestarting, engine.StatusPaused:
+	if isUp(c) && !c.Ending {
 		for _, d := range w.depends {
 			if d.restart && u.fresh[d.service] {
 				i := u.add(Step{Op: OpRestart, Object: c.Name, ID: c.ID, Stop: u.opt.Stop, Why: d.service + " is new", After: u.conditions(w)})
@@ -313,7 +312,11 @@ func (u *upper) keep(w *wanted, c engine.Container) {
 		}
 		return
 	}
-	i := u.add(Step{Op: OpStart, Object: c.Name, ID: c.ID, After: u.conditions(w)})
+	after := u.conditions(w)
+	if isUp(c) { // somebody stops it, perhaps a "down" that was killed: this waits for the end
+		after = append(after, u.add(Step{Op: OpStop, Object: c.Name, ID: c.ID, Stop: u.opt.Stop, Why: "it is about to end"}))
+	}
+	i := u.add(Step{Op: OpStart, Object: c.Name, ID: c.ID, After: after})
 	u.started(w, c.Name, i)
 }
 

@@ -53,7 +53,8 @@ const (
 type Container struct {
 	spec.Container
 	Status Status
-	PID    int // of the payload as the host sees it; 0 unless running or paused
+	PID    int  // of the payload as the host sees it; 0 unless running or paused
+	Ending bool // systemd is stopping what runs still
 	Run    state.Run
 	Health *state.Health // what its health checks have found; nil if it has none, or was never started
 	Ports  []spec.Port   // of the run under way, one for each family; a HostPort of 0 is exposed and not published

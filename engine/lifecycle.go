@@ -63,16 +63,14 @@ func (e *Engine) start(ctx context.Context, c spec.Container) error {
 func (e *Engine) startUnits(ctx context.Context, conn *supervisor.Conn, c spec.Container, units []unitgen.Unit, ports []spec.Port) error {
 	start := e.startTransient
 	if c.Restart.Boot() {
-		start = func(ctx context.Context, conn *supervisor.Conn, units []unitgen.Unit) error {
-			return e.startBoot(ctx, conn, c, units)
-		}
+		start = e.startBoot
 	}
 	if err := checkHostAddresses(ports); err != nil {
 		return err
 	}
 	var err error
 	for range portAttempts {
-		err = start(ctx, conn, units)
+		err = start(ctx, conn, c, units)
 		var job *supervisor.JobError
 		if len(units) == 1 || !errors.As(err, &job) || job.Result != "dependency" {
 			return err
@@ -111,6 +109,9 @@ func (e *Engine) confirmStart(ctx context.Context, c spec.Container) error {
 		} else if err != nil {
 			return err
 		}
+	}
+	if _, err := e.state.LoadLive(c.ID); err == nil {
+		return nil // what the exit tells is how another run ended, that this one waited for
 	}
 	if exit, err := e.state.LoadExit(c.ID); err == nil && exit.Error != "" {
 		return &StartError{Name: c.Name, Code: exit.Code, Message: exit.Error}
@@ -157,8 +158,9 @@ func (e *Engine) noteManualStart(c spec.Container) error {
 }
 
 // startTransient starts an ordinary container. The unit of a run that is just
-// ending may still be there for some milliseconds; it is waited for, once.
-func (e *Engine) startTransient(ctx context.Context, conn *supervisor.Conn, units []unitgen.Unit) error {
+// ending may still be there for some milliseconds, or that of a start whose
+// command was killed; its end is waited for, once.
+func (e *Engine) startTransient(ctx context.Context, conn *supervisor.Conn, c spec.Container, units []unitgen.Unit) error {
 	err := conn.StartTransient(ctx, units[0], units[1:]...)
 	if !errors.Is(err, spec.ErrExists) {
 		return err
@@ -170,6 +172,10 @@ func (e *Engine) startTransient(ctx context.Context, conn *supervisor.Conn, unit
 		if err := dropUnitFile(ctx, conn, u.Name); err != nil { // of when it was a boot service
 			return err
 		}
+	}
+	// What has ended now has told how. That is not how the run ends that begins.
+	if err := e.noteManualStart(c); err != nil {
+		return err
 	}
 	return conn.StartTransient(ctx, units[0], units[1:]...)
 }

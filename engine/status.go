@@ -139,6 +139,7 @@ func (e *Engine) view(c spec.Container, units map[string]supervisor.UnitStatus) 
 		return Container{}, err
 	}
 	v.Status = statusOf(unit, run, err == nil)
+	v.Ending = unit.JobType == "stop"
 	if (v.Status == StatusExited || v.Status == StatusCreated) && isOpen(units, c) {
 		v.Status = StatusSleeping
 		v.Ports, err = e.portsAsleep(c)
