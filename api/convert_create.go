@@ -63,13 +63,14 @@ func (in createBody) options(v version) (engine.CreateOptions, error) {
 	if in.StopTimeout != nil {
 		c.StopTimeout = new(time.Duration(*in.StopTimeout) * time.Second)
 	}
-	c.Process = in.process(host)
+	c.Process, c.Annotations = in.process(host), host.Annotations
 	steps := []func() error{
 		func() (err error) { c.Restart, err = restartPolicy(host.RestartPolicy); return },
 		func() (err error) { c.Security, err = security(host); return },
 		func() (err error) { c.Limits, err = limits(host); return },
 		func() (err error) { c.Mounts, err = mounts(in.Config, host); return },
 		func() (err error) { c.Devices, c.Ulimits, err = devices(host.Resources); return },
+		func() (err error) { c.DeviceRules, err = deviceRules(host.DeviceCgroupRules); return },
 		func() error { return namespaces(c, host) },
 		func() error { return logConfig(&opt, host.LogConfig) },
 		func() (err error) { c.Network, err = in.network(host); return },
@@ -171,6 +172,17 @@ func logConfig(opt *engine.CreateOptions, in container.LogConfig) error {
 	}
 	opt.Container.Log.Driver, opt.LogTag, opt.LogLabels, opt.LogEnv = l.Driver, l.Tag, l.Labels, l.Env
 	return nil
+}
+
+func deviceRules(in []string) (out []spec.DeviceRule, err error) {
+	for _, text := range in {
+		rule, err := opts.DeviceRule(text)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, rule)
+	}
+	return out, nil
 }
 
 // devices reads devices and ulimits.

@@ -23,6 +23,12 @@ func limits(host *container.HostConfig) (spec.Limits, error) {
 	}
 	l.OOMScoreAdj = host.OomScoreAdj
 	l.ReservationBytes, l.CPUShares, l.CPUSet, l.IOWeight = in.MemoryReservation, in.CPUShares, in.CpusetCpus, in.BlkioWeight
+	l.MemoryNodes = in.CpusetMems
+	for _, d := range in.BlkioWeightDevice {
+		if d != nil {
+			l.IODeviceWeights = append(l.IODeviceWeights, spec.DeviceLimit{Path: d.Path, Rate: uint64(d.Weight)})
+		}
+	}
 	if in.PidsLimit != nil {
 		l.Pids = max(*in.PidsLimit, 0) // Docker's -1 is our 0: unlimited
 	}
@@ -56,12 +62,12 @@ func throttles(list []*blkiodev.ThrottleDevice) []spec.DeviceLimit {
 func updateOptions(in container.UpdateConfig) (engine.UpdateOptions, error) {
 	opt := engine.UpdateOptions{
 		MemoryBytes: in.Memory, TotalBytes: in.MemorySwap, ReservationBytes: in.MemoryReservation,
-		CPUShares: in.CPUShares, CPUSet: in.CpusetCpus, IOWeight: in.BlkioWeight,
+		CPUShares: in.CPUShares, CPUSet: in.CpusetCpus, MemoryNodes: in.CpusetMems, IOWeight: in.BlkioWeight,
 	}
 	if err := refuseResources(in.Resources); err != nil {
 		return opt, err
 	}
-	if len(in.BlkioDeviceReadBps)+len(in.BlkioDeviceWriteBps)+len(in.BlkioDeviceReadIOps)+len(in.BlkioDeviceWriteIOps) > 0 {
+	if len(in.BlkioWeightDevice)+len(in.BlkioDeviceReadBps)+len(in.BlkioDeviceWriteBps)+len(in.BlkioDeviceReadIOps)+len(in.BlkioDeviceWriteIOps) > 0 {
 		return opt, unsupported("changing the limits of single devices is not supported: create the container anew")
 	}
 	var err error

@@ -24,7 +24,6 @@ func refuseFirst(list []refusal) error {
 func refuse(cfg *container.Config, host *container.HostConfig) error {
 	err := refuseFirst([]refusal{
 		{cfg.NetworkDisabled, "NetworkDisabled", `is not supported: use the network mode "none"`},
-		{len(host.Annotations) > 0, "Annotations", "are not supported by this version yet"},
 		{host.Cgroup != "", "Cgroup", "is not supported: a container is a systemd unit in cleat.slice"},
 		{host.UsernsMode != "" && host.UsernsMode != "host", "UsernsMode", "is not supported by this version yet"},
 		{host.VolumeDriver != "" && host.VolumeDriver != "local", "VolumeDriver", "is not supported: volumes are local directories"},
@@ -44,10 +43,7 @@ func refuseResources(in container.Resources) error {
 	const never = "is not supported: the kernel's cgroup v2 has no such control"
 	return refuseFirst([]refusal{
 		{in.CgroupParent != "", "CgroupParent", "is not supported: a container is a systemd unit in cleat.slice; use a drop-in below cleat-.service.d"},
-		{len(in.BlkioWeightDevice) > 0, "BlkioWeightDevice", "is not supported by this version yet"},
 		{in.CPURealtimePeriod != 0 || in.CPURealtimeRuntime != 0, "CpuRealtimePeriod", never},
-		{in.CpusetMems != "", "CpusetMems", "is not supported by this version yet"},
-		{len(in.DeviceCgroupRules) > 0, "DeviceCgroupRules", "is not supported by this version yet"},
 		{len(in.DeviceRequests) > 0, "DeviceRequests", "is not supported by this version yet"},
 		{in.MemorySwappiness != nil && *in.MemorySwappiness != -1, "MemorySwappiness", never},
 		{in.OomKillDisable != nil && *in.OomKillDisable, "OomKillDisable", never},

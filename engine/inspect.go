@@ -170,7 +170,7 @@ func inspectHostConfig(c spec.Container, f inspectFacts) *HostConfig {
 		ExtraHosts: c.Network.ExtraHosts, GroupAdd: c.Process.Groups, IpcMode: cmp.Or(c.IPCMode, "private"), OomScoreAdj: c.Limits.OOMScoreAdj,
 		PidMode: c.PIDMode, Privileged: c.Security.Privileged, ReadonlyRootfs: c.ReadOnly, SecurityOpt: securityOptions(c.Security),
 		UTSMode: c.UTSMode, ShmSize: cmp.Or(c.ShmBytes, 64<<20), Sysctls: c.Sysctls, Runtime: runtimeName, CgroupParent: cmp.Or(c.Slice, unitgen.DefaultSlice),
-		Devices: []DeviceInspect{}, Ulimits: []UlimitInspect{}, BlkioWeightDevice: []struct{}{},
+		Devices: []DeviceInspect{}, Ulimits: []UlimitInspect{}, BlkioWeightDevice: []WeightInspect{}, Annotations: c.Annotations,
 		MaskedPaths: f.masked, ReadonlyPaths: f.readonly,
 	}
 	if c.Activated() {
@@ -184,6 +184,9 @@ func inspectHostConfig(c spec.Container, f inspectFacts) *HostConfig {
 	}
 	for _, d := range c.Devices {
 		h.Devices = append(h.Devices, DeviceInspect{d.Host, d.Container, d.Permissions})
+	}
+	for _, r := range c.DeviceRules {
+		h.DeviceCgroupRules = append(h.DeviceCgroupRules, r.String())
 	}
 	for _, u := range c.Ulimits {
 		h.Ulimits = append(h.Ulimits, UlimitInspect{u.Name, u.Hard, u.Soft})
@@ -210,7 +213,7 @@ func capNames(list []string) []string {
 // setLimits turns limits into Docker's encodings.
 func (h *HostConfig) setLimits(l spec.Limits) {
 	h.CPUShares, h.Memory, h.NanoCPUs, h.MemoryReservation = l.CPUShares, l.MemoryBytes, l.CPUMillis*1e6, l.ReservationBytes
-	h.CpusetCpus, h.BlkioWeight = l.CPUSet, l.IOWeight
+	h.CpusetCpus, h.CpusetMems, h.BlkioWeight = l.CPUSet, l.MemoryNodes, l.IOWeight
 	switch {
 	case l.SwapBytes < 0:
 		h.MemorySwap = -1
@@ -221,6 +224,9 @@ func (h *HostConfig) setLimits(l spec.Limits) {
 	}
 	if l.Pids > 0 {
 		h.PidsLimit = new(l.Pids)
+	}
+	for _, w := range l.IODeviceWeights {
+		h.BlkioWeightDevice = append(h.BlkioWeightDevice, WeightInspect{w.Path, uint16(w.Rate)})
 	}
 	h.BlkioDeviceReadBps, h.BlkioDeviceWriteBps = throttles(l.ReadBPS), throttles(l.WriteBPS)
 	h.BlkioDeviceReadIOps, h.BlkioDeviceWriteIOps = throttles(l.ReadIOPS), throttles(l.WriteIOPS)

@@ -121,7 +121,8 @@ type HostConfig struct {
 	AutoRemove           bool
 	VolumeDriver         string
 	VolumesFrom          []string
-	ConsoleSize          [2]uint16 // height, width
+	ConsoleSize          [2]uint16         // height, width
+	Annotations          map[string]string `json:",omitempty"`
 	CapAdd               []string
 	CapDrop              []string
 	CgroupnsMode         string
@@ -151,7 +152,7 @@ type HostConfig struct {
 	NanoCPUs             int64 `json:"NanoCpus"` // CPUs times 10⁹
 	CgroupParent         string
 	BlkioWeight          uint16
-	BlkioWeightDevice    []struct{}
+	BlkioWeightDevice    []WeightInspect
 	BlkioDeviceReadBps   []ThrottleInspect
 	BlkioDeviceWriteBps  []ThrottleInspect
 	BlkioDeviceReadIOps  []ThrottleInspect
@@ -203,6 +204,12 @@ type ActivationInspect struct {
 type ThrottleInspect struct {
 	Path string
 	Rate uint64
+}
+
+// WeightInspect is the weight of a block device.
+type WeightInspect struct {
+	Path   string
+	Weight uint16
 }
 
 // DeviceInspect is one entry of HostConfig.Devices.

@@ -27,6 +27,8 @@ func checkLimits(l spec.Limits) error {
 		return invalid("%.2f CPUs: this machine has %d", float64(l.CPUMillis)/1000, cpus)
 	case l.IOWeight != 0 && (l.IOWeight < 10 || l.IOWeight > 1000):
 		return invalid("block IO weight %d: must be from 10 to 1000", l.IOWeight)
+	case slices.ContainsFunc(l.IODeviceWeights, func(d spec.DeviceLimit) bool { return d.Rate < 10 || d.Rate > 1000 }):
+		return invalid("block IO weight of a device: must be from 10 to 1000")
 	case l.Pids < 0:
 		return invalid("pids limit %d: must not be negative", l.Pids)
 	case l.OOMScoreAdj < -1000 || l.OOMScoreAdj > 1000:
@@ -46,9 +48,9 @@ func (e *Engine) warnLimits(l spec.Limits) {
 	}
 	add("memory", l.MemoryBytes > 0 || l.ReservationBytes > 0 || l.SwapBytes != 0 || l.NoSwap)
 	add("cpu", l.CPUMillis > 0 || l.CPUShares > 0)
-	add("cpuset", l.CPUSet != "")
+	add("cpuset", l.CPUSet != "" || l.MemoryNodes != "")
 	add("pids", l.Pids > 0)
-	add("io", l.IOWeight > 0 || len(l.ReadBPS)+len(l.WriteBPS)+len(l.ReadIOPS)+len(l.WriteIOPS) > 0)
+	add("io", l.IOWeight > 0 || len(l.IODeviceWeights)+len(l.ReadBPS)+len(l.WriteBPS)+len(l.ReadIOPS)+len(l.WriteIOPS) > 0)
 	if len(need) == 0 {
 		return
 	}

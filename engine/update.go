@@ -18,6 +18,7 @@ type UpdateOptions struct {
 	CPUMillis        int64  // CPU time per wall second, in thousandths; -1 means unlimited
 	CPUShares        int64  // relative weight
 	CPUSet           string // for example "0-2,4"
+	MemoryNodes      string // for example "0,1"
 	IOWeight         uint16 // relative weight
 
 	Pids    *int64              // processes and threads; 0 means unlimited
@@ -65,6 +66,7 @@ func updated(c spec.Container, opt UpdateOptions) (spec.Container, error) {
 	l.CPUMillis = max(cmp.Or(opt.CPUMillis, l.CPUMillis), 0)
 	l.CPUShares = cmp.Or(opt.CPUShares, l.CPUShares)
 	l.CPUSet = cmp.Or(opt.CPUSet, l.CPUSet)
+	l.MemoryNodes = cmp.Or(opt.MemoryNodes, l.MemoryNodes)
 	l.IOWeight = cmp.Or(opt.IOWeight, l.IOWeight)
 	if opt.Pids != nil {
 		l.Pids = *opt.Pids

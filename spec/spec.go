@@ -57,6 +57,9 @@ type Container struct {
 	Ulimits    []Ulimit          `json:",omitempty"`
 	Sysctls    map[string]string `json:",omitempty"`
 
+	DeviceRules []DeviceRule      `json:",omitempty"` // devices that may be used, without a node for them
+	Annotations map[string]string `json:",omitempty"` // of the OCI configuration, for tools that read that
+
 	ReadOnly     bool   `json:",omitempty"` // the root file system is mounted read-only
 	ShmBytes     int64  `json:",omitempty"` // size of /dev/shm in bytes; 0 means 64 MiB
 	Init         bool   `json:",omitempty"` // a tiny init as PID 1 that reaps and forwards signals
@@ -170,8 +173,10 @@ type Limits struct {
 	CPUMillis        int64         `json:",omitempty"` // CPU time per wall second, in thousandths: 1500 is one and a half cores
 	CPUShares        int64         `json:",omitempty"` // Docker's relative weight, 2 to 262144, 1024 is normal
 	CPUSet           string        `json:",omitempty"` // for example "0-2,4"
+	MemoryNodes      string        `json:",omitempty"` // NUMA nodes whose memory may be used, for example "0,1"
 	Pids             int64         `json:",omitempty"` // processes and threads, counted together
 	IOWeight         uint16        `json:",omitempty"` // relative weight 10 to 1000, 500 is normal (Docker's --blkio-weight)
+	IODeviceWeights  []DeviceLimit `json:",omitempty"` // the same for single devices: here Rate is a weight
 	ReadBPS          []DeviceLimit `json:",omitempty"` // bytes a second
 	WriteBPS         []DeviceLimit `json:",omitempty"`
 	ReadIOPS         []DeviceLimit `json:",omitempty"` // operations a second
@@ -190,6 +195,19 @@ type Device struct {
 	Host        string // path on the host
 	Container   string // path in the container
 	Permissions string // some of "rwm"
+}
+
+// DeviceRule is one --device-cgroup-rule: devices by their numbers.
+type DeviceRule struct {
+	Type        string // "a" all, "b" block or "c" character devices
+	Major       string // a number, or "*" for any
+	Minor       string
+	Permissions string // some of "rwm"
+}
+
+// String returns the rule as Docker writes it: "c 1:3 rwm".
+func (r DeviceRule) String() string {
+	return r.Type + " " + r.Major + ":" + r.Minor + " " + r.Permissions
 }
 
 // Ulimit is one --ulimit. Soft and Hard are in the unit of setrlimit(2) for

@@ -13,6 +13,7 @@ import (
 func unlimited() []Property {
 	return []Property{
 		{"AllowedCPUs", []byte{}},
+		{"AllowedMemoryNodes", []byte{}},
 		{"CPUQuotaPerSecUSec", Infinity},
 		{"CPUWeight", Infinity},
 		{"IOWeight", Infinity},

@@ -3,6 +3,7 @@ package unitgen
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/cleat-project/cleat/spec"
@@ -32,7 +33,46 @@ func devices(c spec.Container, in ServiceInput) ([]Property, error) {
 			return nil, fmt.Errorf("device %s: permissions %q are not some of rwm: %w", d.Node, d.Permissions, spec.ErrInvalid)
 		}
 	}
+	for _, r := range c.DeviceRules {
+		for _, d := range ruleNodes(r) {
+			allow = permit(allow, d)
+		}
+	}
 	return []Property{{"DeviceAllow", allow}, {"DevicePolicy", "closed"}}, nil
+}
+
+// permit adds d to the list. Of two lines for one node, systemd takes the last when
+// they come over D-Bus, so there is one with the permissions of both.
+func permit(allow []DeviceAllow, d DeviceAllow) []DeviceAllow {
+	at := slices.IndexFunc(allow, func(other DeviceAllow) bool { return other.Node == d.Node })
+	if at < 0 {
+		return append(allow, d)
+	}
+	both := ""
+	for _, letter := range "rwm" {
+		if strings.ContainsRune(allow[at].Permissions+d.Permissions, letter) {
+			both += string(letter)
+		}
+	}
+	allow[at].Permissions = both
+	return allow
+}
+
+// ruleNodes returns what systemd calls the devices of a rule: "char-*" is all of
+// them, "char-4" those of one driver, and "/dev/char/4:64" needs no such node.
+func ruleNodes(r spec.DeviceRule) []DeviceAllow {
+	var out []DeviceAllow
+	for _, class := range []struct{ letter, name string }{{"b", "block"}, {"c", "char"}} {
+		if r.Type != class.letter && r.Type != "a" {
+			continue
+		}
+		node := class.name + "-" + r.Major
+		if r.Minor != "*" {
+			node = "/dev/" + class.name + "/" + r.Major + ":" + r.Minor
+		}
+		out = append(out, DeviceAllow{node, r.Permissions})
+	}
+	return out
 }
 
 // checkNode accepts the device paths that systemd takes. It has no escapes for

@@ -34,8 +34,12 @@ func EffectiveLimits(c spec.Container, actual map[string]any) (spec.Limits, erro
 		}
 		switch v := v.(type) {
 		case []byte:
-			if p.Name == "AllowedCPUs" {
-				l.CPUSet = strings.ReplaceAll(formatCPUs(v), " ", ",")
+			list := strings.ReplaceAll(formatCPUs(v), " ", ",")
+			switch p.Name {
+			case "AllowedCPUs":
+				l.CPUSet = list
+			case "AllowedMemoryNodes":
+				l.MemoryNodes = list
 			}
 		case uint64:
 			setLimit(&l, p.Name, v)

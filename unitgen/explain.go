@@ -33,6 +33,7 @@ var reasons = map[string]string{
 	"Wants":                 "started with it, but it can do without for a while: its output, its names",
 
 	"AllowedCPUs":              "--cpuset-cpus: the CPUs that it may use",
+	"AllowedMemoryNodes":       "--cpuset-mems: the NUMA nodes whose memory it may use",
 	"BindIPv6Only":             "IPv4 has a socket of its own",
 	"BindPaths":                "-v: directories of the host, writable",
 	"BindReadOnlyPaths":        "-v …:ro: directories of the host",
@@ -52,6 +53,7 @@ var reasons = map[string]string{
 	"FreeBind":                 "at boot an address may come later",
 	"Group":                    "-u: the group that it runs as",
 	"IODeviceLatencyTargetSec": "how fast its disk has to answer",
+	"IODeviceWeight":           "--blkio-weight-device: its part of a device that is busy",
 	"IOReadBandwidthMax":       "--device-read-bps",
 	"IOReadIOPSMax":            "--device-read-iops",
 	"IOWeight":                 "--blkio-weight: its part when the disk is busy",

@@ -30,17 +30,24 @@ func limits(c spec.Container, _ ServiceInput) ([]Property, error) {
 	set("CPUWeight", cpuWeight(l.CPUShares), l.CPUShares > 0)
 	set("TasksMax", tasksMax(l.Pids), true)
 	set("IOWeight", ioWeight(l.IOWeight), l.IOWeight > 0)
+	set("IODeviceWeight", deviceWeights(l.IODeviceWeights), len(l.IODeviceWeights) > 0)
 	set("OOMScoreAdjust", int32(l.OOMScoreAdj), l.OOMScoreAdj != 0)
 	set("IOReadBandwidthMax", ioLimits(l.ReadBPS), len(l.ReadBPS) > 0)
 	set("IOWriteBandwidthMax", ioLimits(l.WriteBPS), len(l.WriteBPS) > 0)
 	set("IOReadIOPSMax", ioLimits(l.ReadIOPS), len(l.ReadIOPS) > 0)
 	set("IOWriteIOPSMax", ioLimits(l.WriteIOPS), len(l.WriteIOPS) > 0)
-	if l.CPUSet != "" {
-		cpus, err := parseCPUs(l.CPUSet)
-		if err != nil {
-			return nil, err
+	for _, list := range []struct{ property, numbers, what string }{
+		{"AllowedCPUs", l.CPUSet, "CPU list"},
+		{"AllowedMemoryNodes", l.MemoryNodes, "list of memory nodes"},
+	} {
+		if list.numbers == "" {
+			continue
 		}
-		set("AllowedCPUs", cpus, true)
+		bits, err := parseCPUs(list.numbers)
+		if err != nil {
+			return nil, fmt.Errorf("%s %w", list.what, err)
+		}
+		set(list.property, bits, true)
 	}
 	return props, nil
 }
@@ -57,7 +64,7 @@ func checkLimits(l spec.Limits) error {
 	if l.OOMScoreAdj < -1000 || l.OOMScoreAdj > 1000 {
 		return fmt.Errorf("OOM score adjustment %d is not between -1000 and 1000: %w", l.OOMScoreAdj, spec.ErrInvalid)
 	}
-	for _, d := range slices.Concat(l.ReadBPS, l.WriteBPS, l.ReadIOPS, l.WriteIOPS) {
+	for _, d := range slices.Concat(l.IODeviceWeights, l.ReadBPS, l.WriteBPS, l.ReadIOPS, l.WriteIOPS) {
 		if err := checkNode(d.Path); err != nil {
 			return err
 		}
@@ -112,11 +119,20 @@ func ioLimits(in []spec.DeviceLimit) []IOLimit {
 	return out
 }
 
+// deviceWeights scales the weights of single devices as ioWeight does.
+func deviceWeights(in []spec.DeviceLimit) []IOLimit {
+	out := make([]IOLimit, 0, len(in))
+	for _, d := range in {
+		out = append(out, IOLimit{d.Path, ioWeight(uint16(min(d.Rate, 1000)))})
+	}
+	return out
+}
+
 // maxCPU is the largest number of CPUs that Linux can be built for.
 const maxCPU = 8192
 
 // parseCPUs turns a list such as "0-2,4" into a bitmap, lowest CPU first, which
-// is how D-Bus has it. See cpuset(7), "List format".
+// is how D-Bus has it, and lists of memory nodes as well. See cpuset(7), "List format".
 func parseCPUs(list string) ([]byte, error) {
 	var set []byte
 	for part := range strings.SplitSeq(list, ",") {
@@ -127,7 +143,7 @@ func parseCPUs(list string) ([]byte, error) {
 		from, err1 := strconv.ParseUint(first, 10, 16)
 		to, err2 := strconv.ParseUint(last, 10, 16)
 		if err1 != nil || err2 != nil || from > to || to >= maxCPU {
-			return nil, fmt.Errorf("CPU list %q: %w", list, spec.ErrInvalid)
+			return nil, fmt.Errorf("%q: %w", list, spec.ErrInvalid)
 		}
 		for cpu := from; cpu <= to; cpu++ {
 			for uint64(len(set)) <= cpu/8 {

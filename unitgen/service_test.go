@@ -50,11 +50,13 @@ func everything(c *spec.Container) {
 		{Type: spec.MountVolume, Source: "data", Target: "/data"},
 	}
 	c.Devices = []spec.Device{{Host: "/dev/fuse", Container: "/dev/fuse", Permissions: "rwm"}}
+	c.DeviceRules = []spec.DeviceRule{{Type: "a", Major: "*", Minor: "*", Permissions: "r"}, {Type: "c", Major: "189", Minor: "*", Permissions: "rw"}, {Type: "b", Major: "8", Minor: "17", Permissions: "m"}}
 	c.Ulimits = []spec.Ulimit{{Name: "nofile", Soft: 1024, Hard: 4096}, {Name: "core", Soft: 0, Hard: -1}}
 	c.Limits = spec.Limits{
-		MemoryBytes: 64 << 20, ReservationBytes: 32 << 20, NoSwap: true, CPUMillis: 1505, CPUShares: 2048, CPUSet: "0-2,4,9",
+		MemoryBytes: 64 << 20, ReservationBytes: 32 << 20, NoSwap: true, CPUMillis: 1505, CPUShares: 2048, CPUSet: "0-2,4,9", MemoryNodes: "0,3",
 		Pids: 100, IOWeight: 1000, OOMScoreAdj: -500,
-		ReadBPS: []spec.DeviceLimit{{Path: "/dev/sda", Rate: 1 << 20}, {Path: "/dev/sdb", Rate: 2 << 20}}, WriteBPS: []spec.DeviceLimit{{Path: "/dev/sda", Rate: 5}},
+		IODeviceWeights: []spec.DeviceLimit{{Path: "/dev/sda", Rate: 500}, {Path: "/dev/sdb", Rate: 10}},
+		ReadBPS:         []spec.DeviceLimit{{Path: "/dev/sda", Rate: 1 << 20}, {Path: "/dev/sdb", Rate: 2 << 20}}, WriteBPS: []spec.DeviceLimit{{Path: "/dev/sda", Rate: 5}},
 		ReadIOPS: []spec.DeviceLimit{{Path: "/dev/sda", Rate: 100}}, WriteIOPS: []spec.DeviceLimit{{Path: "/dev/sda", Rate: 200}},
 	}
 }
@@ -140,6 +142,7 @@ func TestServiceProperties(t *testing.T) {
 		"most shares are the most weight":         {func(c *spec.Container) { c.Limits.CPUShares = 262144 }, "CPUWeight", uint64(10000)},
 		"normal I/O weight":                       {func(c *spec.Container) { c.Limits.IOWeight = 500 }, "IOWeight", uint64(100)},
 		"CPU set is a bitmap":                     {func(c *spec.Container) { c.Limits.CPUSet = "0-2,8" }, "AllowedCPUs", []byte{7, 1}},
+		"memory nodes are a bitmap":               {func(c *spec.Container) { c.Limits.MemoryNodes = "1" }, "AllowedMemoryNodes", []byte{2}},
 		"no swap":                                 {func(c *spec.Container) { c.Limits.NoSwap = true }, "MemorySwapMax", uint64(0)},
 		"swap without limit":                      {func(c *spec.Container) { c.Limits.SwapBytes = -1 }, "MemorySwapMax", Infinity},
 		"swap is not mentioned by default":        {func(*spec.Container) {}, "MemorySwapMax", nil},
@@ -182,6 +185,8 @@ func TestServiceRefuses(t *testing.T) {
 		"CPU list backwards":           func(c *spec.Container) { c.Limits.CPUSet = "3-1" },
 		"CPU list without end":         func(c *spec.Container) { c.Limits.CPUSet = "0-99999" },
 		"CPU list with text":           func(c *spec.Container) { c.Limits.CPUSet = "a" },
+		"memory nodes with text":       func(c *spec.Container) { c.Limits.MemoryNodes = "0,x" },
+		"weight of no device":          func(c *spec.Container) { c.Limits.IODeviceWeights = []spec.DeviceLimit{{Path: "sda"}} },
 		"negative memory":              func(c *spec.Container) { c.Limits.MemoryBytes = -1 },
 		"OOM score out of range":       func(c *spec.Container) { c.Limits.OOMScoreAdj = 1001 },
 		"bind source that is relative": func(c *spec.Container) { c.Mounts = []spec.Mount{{Type: spec.MountBind, Source: "x"}} },

@@ -27,6 +27,7 @@ func newBuilderPrune(c *cli) *cobra.Command {
 	filter := defineFilter(fs, "", `Provide filter values (e.g. "until=24h")`)
 	fs.BoolVarP(&force, "force", "f", false, "Do not prompt for confirmation")
 	fs.StringVar(&keep, "keep-storage", "", "Amount of disk space to keep for cache")
+	asType(fs.Lookup("keep-storage"), "bytes")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := buildPruneOptions(&opt, filter, keep, time.Now()); err != nil {
 			return err

@@ -94,6 +94,7 @@ type cli struct {
 
 	root    string // --root
 	runRoot string // --runroot
+	config  string // --config
 
 	open           func(opt engine.Options) (backend, error)
 	releaseSignals func()

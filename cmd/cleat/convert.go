@@ -47,6 +47,7 @@ func (f *createFlags) options(fs *pflag.FlagSet, c *cli, args []string) (engine.
 		}
 	}
 	ct.Mounts = slices.Concat(f.volumes.Values, f.mounts.Values, f.tmpfs.Values)
+	ct.DeviceRules, ct.Annotations = f.deviceRules.Values, opts.Map(f.annotations.Values)
 	ct.Secrets = f.secrets.Values
 	ct.Devices, ct.ReadOnly, ct.ShmBytes = f.devices.Values, f.readOnly, f.shm.Value
 	ct.Ulimits, ct.Sysctls = f.ulimits.Values, opts.Map(f.sysctls.Values)
@@ -166,6 +167,7 @@ func (f *limitFlags) limits(fs *pflag.FlagSet) (spec.Limits, error) {
 	}
 	l.ReservationBytes, l.CPUMillis = f.reservation.Value, f.cpus.Value+quota
 	l.CPUShares, l.CPUSet, l.IOWeight, l.OOMScoreAdj = f.shares, f.cpuset, f.ioWeight, f.oomScoreAdj
+	l.MemoryNodes, l.IODeviceWeights = f.memoryNodes, f.deviceWeights.Values
 	l.Pids = max(f.pids, 0) // Docker's -1 is our 0: unlimited
 	l.ReadBPS, l.WriteBPS, l.ReadIOPS, l.WriteIOPS = f.readBPS.Values, f.writeBPS.Values, f.readIOPS.Values, f.writeIOPS.Values
 	return l, nil

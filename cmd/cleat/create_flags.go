@@ -12,6 +12,7 @@ import (
 type createFlags struct {
 	name, cidFile     string
 	labels            *opts.List[string]
+	annotations       *opts.List[string]
 	labelFiles        []string
 	pull, platform    string
 	quiet, autoRemove bool
@@ -48,6 +49,7 @@ type rootFlags struct {
 	volumes, mounts, tmpfs *opts.List[spec.Mount]
 	volumesFrom            []string
 	devices                *opts.List[spec.Device]
+	deviceRules            *opts.List[spec.DeviceRule]
 	secrets                *opts.List[spec.Secret]
 	readOnly               bool
 	shm                    *opts.One[int64]
@@ -74,9 +76,10 @@ type limitFlags struct {
 	memory, swap, reservation *opts.One[int64]
 	cpus                      *opts.One[int64]
 	shares, quota, period     int64
-	cpuset                    string
+	cpuset, memoryNodes       string
 	pids                      int64
 	ioWeight                  uint16
+	deviceWeights             *opts.List[spec.DeviceLimit]
 	readBPS, writeBPS         *opts.List[spec.DeviceLimit]
 	readIOPS, writeIOPS       *opts.List[spec.DeviceLimit]
 	ulimits                   *opts.List[spec.Ulimit]
@@ -97,6 +100,8 @@ func newCreateFlags(fs *pflag.FlagSet, c *cli) *createFlags {
 	fs.StringVar(&f.cidFile, "cidfile", "", "Write the container ID to the file")
 	f.labels = opts.NewList("", opts.Label)
 	fs.VarP(f.labels, "label", "l", "Set meta data on a container")
+	f.annotations = opts.NewList("map", opts.Annotation)
+	fs.Var(f.annotations, "annotation", "Add an annotation to the OCI configuration of the container")
 	fs.StringArrayVar(&f.labelFiles, "label-file", nil, "Read in a line delimited file of labels")
 	fs.StringVar(&f.pull, "pull", "missing", `Pull image before running ("always", "missing", "never")`)
 	fs.StringVar(&f.platform, "platform", defaultPlatform(c), "Set platform if the image is there for several")
@@ -133,6 +138,17 @@ func defaultPlatform(c *cli) string {
 	return platform
 }
 
+// typed is a flag with another name for its type in the help.
+type typed struct {
+	pflag.Value
+	kind string
+}
+
+func (t typed) Type() string { return t.kind }
+
+// asType calls the type of a flag as Docker's help does.
+func asType(f *pflag.Flag, kind string) { f.Value = typed{f.Value, kind} }
+
 // asList shows a repeatable flag of pflag as Docker's help shows it.
 func asList(f *pflag.Flag) { f.Value, f.DefValue = listType{f.Value}, "" }
 
@@ -164,6 +180,8 @@ func (f *rootFlags) define(fs *pflag.FlagSet, c *cli) {
 	fs.StringArrayVar(&f.volumesFrom, "volumes-from", nil, "Mount volumes from the specified container(s)")
 	f.devices = opts.NewList("", opts.Device)
 	fs.Var(f.devices, "device", "Add a host device to the container")
+	f.deviceRules = opts.NewList("", opts.DeviceRule)
+	fs.Var(f.deviceRules, "device-cgroup-rule", "Add a rule to the cgroup allowed devices list")
 	f.secrets = opts.NewList("secret", opts.SecretParser(c.dir))
 	fs.Var(opts.MountOrSecret(f.mounts, f.secrets), "mount", "Attach a filesystem mount to the container")
 	fs.Var(f.secrets, "secret", "Give the container a secret as a file in /run/secrets: a file or a systemd credential")
@@ -219,8 +237,11 @@ func (f *limitFlags) define(fs *pflag.FlagSet) {
 	fs.Int64Var(&f.quota, "cpu-quota", 0, "Limit CPU CFS (Completely Fair Scheduler) quota")
 	fs.Int64Var(&f.period, "cpu-period", 0, "Limit CPU CFS (Completely Fair Scheduler) period")
 	fs.StringVar(&f.cpuset, "cpuset-cpus", "", "CPUs in which to allow execution (0-3, 0,1)")
+	fs.StringVar(&f.memoryNodes, "cpuset-mems", "", "MEMs in which to allow execution (0-3, 0,1)")
 	fs.Int64Var(&f.pids, "pids-limit", 0, "Tune container pids limit (set -1 for unlimited)")
 	fs.Uint16Var(&f.ioWeight, "blkio-weight", 0, "Block IO (relative weight), between 10 and 1000, or 0 to disable")
+	f.deviceWeights = opts.NewList("", opts.DeviceWeight)
+	fs.Var(f.deviceWeights, "blkio-weight-device", "Block IO weight (relative device weight)")
 	f.readBPS, f.writeBPS = opts.NewList("", opts.DeviceBPS), opts.NewList("", opts.DeviceBPS)
 	fs.Var(f.readBPS, "device-read-bps", "Limit read rate (bytes per second) from a device")
 	fs.Var(f.writeBPS, "device-write-bps", "Limit write rate (bytes per second) to a device")

@@ -49,6 +49,7 @@ func newEvents(c *cli) *cobra.Command {
 	fs := cmd.Flags()
 	fs.StringArrayVarP(&f.filters, "filter", "f", nil, "Filter output based on conditions provided")
 	asList(fs.Lookup("filter"))
+	asType(fs.Lookup("filter"), "filter")
 	fs.StringVar(&f.format, "format", "", eventsFormatUsage)
 	fs.StringVar(&f.since, "since", "", "Show all events created since timestamp")
 	fs.StringVar(&f.until, "until", "", "Stream events until this timestamp")

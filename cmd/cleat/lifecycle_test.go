@@ -75,7 +75,7 @@ func TestStartAttachesToOneContainer(t *testing.T) {
 	t.Parallel()
 	want(t, try(t, bystander{}, "start", "-a", "x", "y"), outcome{Err: "cleat: you cannot start and attach multiple containers at once\n", Code: 1})
 	want(t, try(t, bystander{}, "start", "--checkpoint", "c", "x"), outcome{
-		Err: "cleat: --checkpoint is not supported by this version yet\n\nUsage:  cleat start [OPTIONS] CONTAINER [CONTAINER...]\n\nRun 'cleat start --help' for more information\n", Code: 125,
+		Err: "cleat: --checkpoint is not supported: containers cannot be checkpointed\n\nUsage:  cleat start [OPTIONS] CONTAINER [CONTAINER...]\n\nRun 'cleat start --help' for more information\n", Code: 125,
 	})
 	eng := &oneContainer{err: errors.New("no broker")}
 	want(t, try(t, eng, "start", "-ai", "x"), outcome{Err: "cleat: no broker\n", Code: 1})

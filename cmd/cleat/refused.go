@@ -15,7 +15,6 @@ func (e refusedError) Error() string { return fmt.Sprintf("--%s %s", e.flag, e.r
 
 // The reasons why a flag is refused.
 const (
-	needsBuild    = "is not supported by this version yet"
 	windowsOnly   = "is for Windows containers only"
 	noTrust       = "can only be true: there is no content trust"
 	neverHere     = "is not supported: the kernel's cgroup v2 has no such control"
@@ -32,27 +31,23 @@ type refusedFlag struct {
 
 // refusedCreate are the flags of docker run and create that are refused.
 var refusedCreate = []refusedFlag{
-	{name: "annotation", reason: needsBuild},
-	{name: "blkio-weight-device", reason: needsBuild},
 	{name: "cgroup-parent", reason: belongsToUnit},
 	{name: "cpu-count", reason: windowsOnly},
 	{name: "cpu-percent", reason: windowsOnly},
 	{name: "cpu-rt-period", reason: neverHere},
 	{name: "cpu-rt-runtime", reason: neverHere},
-	{name: "cpuset-mems", reason: needsBuild},
-	{name: "device-cgroup-rule", reason: needsBuild},
 	{name: "disable-content-trust", reason: noTrust, isBool: true, harmless: "true"},
-	{name: "gpus", reason: needsBuild},
+	{name: "gpus", reason: "is not supported: give the container the device nodes and libraries with --device and -v"},
 	{name: "io-maxbandwidth", reason: windowsOnly},
 	{name: "io-maxiops", reason: windowsOnly},
 	{name: "isolation", reason: windowsOnly, harmless: "default"},
 	{name: "kernel-memory", reason: neverHere},
 	{name: "memory-swappiness", reason: neverHere, harmless: "-1"},
 	{name: "oom-kill-disable", reason: neverHere, isBool: true, harmless: "false"},
-	{name: "runtime", reason: needsBuild},
-	{name: "storage-opt", reason: needsBuild},
-	{name: "use-api-socket", reason: needsBuild, isBool: true, harmless: "false"},
-	{name: "userns", reason: needsBuild, harmless: "host"},
+	{name: "runtime", reason: "is not supported: systemd starts containers, there is no other runtime", harmless: "cleat"},
+	{name: "storage-opt", reason: "is not supported: the writable layer of a container is a directory, whose size has no limit"},
+	{name: "use-api-socket", reason: "is not supported: mount the socket of 'cleat serve' with -v", isBool: true, harmless: "false"},
+	{name: "userns", reason: "is not supported: containers share the user namespace of the host", harmless: "host"},
 	{name: "volume-driver", reason: "is not supported: volumes are local directories", harmless: "local"},
 }
 

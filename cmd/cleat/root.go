@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 
@@ -38,6 +39,8 @@ func newRoot(c *cli, args []string) *cobra.Command {
 	global.StringVar(&c.runRoot, "runroot", "", "Directory of sockets and locks (default \"/run/cleat\")")
 	global.Bool("help", false, "Print usage")
 	_ = global.MarkHidden("help") // exists: it is defined one line above
+	global.StringVar(&c.config, "config", "", "Directory of the client's configuration, with credentials of registries (default \"~/.docker\")")
+	refuse(root.Flags(), refusedGlobal)
 	root.Flags().BoolVarP(&showVersion, "version", "v", false, "Print version information and quit")
 	root.SetHelpFunc(help)
 	root.SetUsageFunc(func(*cobra.Command) error { return nil }) // report prints it
@@ -48,8 +51,12 @@ func newRoot(c *cli, args []string) *cobra.Command {
 	root.SetIn(c.in)
 
 	words := verbWords(args)
-	for _, v := range pick(verbs, words, 0) {
+	picked := pick(verbs, words, 0)
+	for _, v := range picked {
 		root.AddCommand(v.build(c, words))
+	}
+	if len(picked) == len(verbs) {
+		root.AddCommand(refusedCommands(refusedVerbs)...)
 	}
 	return root
 }
@@ -71,6 +78,7 @@ type verb struct {
 	make    func(*cli) *cobra.Command
 	short   string // of a command with members
 	members []verb
+	refused []refusedVerb // Docker's, that are not among the members
 }
 
 // build makes the command, and those of its members that words leaves.
@@ -80,8 +88,12 @@ func (v verb) build(c *cli, words []string) *cobra.Command {
 		cmd = v.make(c)
 	} else {
 		cmd = object(v.name, v.short)
-		for _, member := range pick(v.members, words, 1) {
+		picked := pick(v.members, words, 1)
+		for _, member := range picked {
 			cmd.AddCommand(member.build(c, words))
+		}
+		if len(words) < 2 || words[1] != picked[0].name {
+			cmd.AddCommand(refusedCommands(v.refused)...)
 		}
 	}
 	if cmd.Name() != v.name { // the object form is called otherwise: "container ls"
@@ -114,9 +126,9 @@ func pick(verbs []verb, words []string, place int) []verb {
 func verbWords(args []string) (words []string) {
 	for i := 0; i < len(args) && len(words) < 2; i++ {
 		switch arg := args[i]; {
-		case arg == "--root" || arg == "--runroot":
+		case arg == "--root" || arg == "--runroot" || arg == "--config":
 			i++
-		case strings.HasPrefix(arg, "--root=") || strings.HasPrefix(arg, "--runroot="):
+		case strings.HasPrefix(arg, "--root=") || strings.HasPrefix(arg, "--runroot=") || strings.HasPrefix(arg, "--config="):
 		case strings.HasPrefix(arg, "-"):
 			return words
 		default:
@@ -189,7 +201,9 @@ var verbs = []verb{
 	}},
 	{name: "compose", make: newCompose, group: groupManagement},
 	{name: "host", make: newHost, group: groupManagement},
-	{name: "manifest", short: "Manage manifests of images in registries", group: groupManagement, members: []verb{{name: "inspect", make: newManifestInspect}}},
+	{name: "manifest", short: "Manage manifests of images in registries", group: groupManagement, refused: refusedManifest, members: []verb{
+		{name: "inspect", make: newManifestInspect},
+	}},
 	{name: "volume", short: "Manage volumes", group: groupManagement, members: []verb{
 		{name: "create", make: newVolumeCreate},
 		{name: "export", make: newVolumeExport},
@@ -281,6 +295,11 @@ func also(names ...string) map[string]string {
 
 // enter brings the process to where cmd has to run before it does.
 func (c *cli) enter(cmd *cobra.Command) error {
+	if c.config != "" {
+		if err := os.Setenv("DOCKER_CONFIG", c.config); err != nil { // of whoever reads it: the registry client, cleat-build
+			return err
+		}
+	}
 	place := cmd.Annotations[placeKey]
 	switch {
 	case isRequest(cmd):

@@ -30,9 +30,13 @@ func TestUsageErrors(t *testing.T) {
 		"run":             usage("'cleat run' requires at least 1 argument", run, "See", "cleat run", 1),
 		"run -v":          usage("flag needs an argument: 'v' in -v", run, "Run", "cleat run", 125),
 		"run -m xx i":     usage(`invalid argument "xx" for "-m, --memory" flag: invalid size: 'xx'`, run, "Run", "cleat run", 125),
-		"run --gpus 1 i":  usage("--gpus is not supported by this version yet", run, "Run", "cleat run", 125),
+		"run --gpus 1 i":  usage("--gpus is not supported: give the container the device nodes and libraries with --device and -v", run, "Run", "cleat run", 125),
+		"ps -n x":         usage(`invalid argument "x" for "-n, --last" flag: it is a number`, "cleat ps [OPTIONS]", "Run", "cleat ps", 125),
+		"-H tcp://x ps":   usage("--host "+noDaemon, "cleat [OPTIONS] COMMAND [ARG...]", "Run", "cleat", 125),
+		"swarm init --x":  {Err: "cleat: 'cleat swarm' " + noSwarm + "\n", Code: 1},
+		"manifest rm x":   {Err: "cleat: 'cleat manifest rm' " + noLists + "\n", Code: 1},
 		"run -p x i":      usage(`invalid argument "x" for "-p, --publish" flag: port "x": in the container: "x" is not a port from 0 to 65535`, run, "Run", "cleat run", 125),
-		"run --init=x i":  usage(`invalid argument "x" for "--init" flag: strconv.ParseBool: parsing "x": invalid syntax`, run, "Run", "cleat run", 125),
+		"run --init=x i":  usage(`invalid argument "x" for "--init" flag: it is true or false`, run, "Run", "cleat run", 125),
 		"ps --foo":        usage("unknown flag: --foo", "cleat ps [OPTIONS]", "Run", "cleat ps", 125),
 		"ps x":            usage("'cleat ps' accepts no arguments", "cleat ps [OPTIONS]", "Run", "cleat ps", 1),
 		"stop":            usage("'cleat stop' requires at least 1 argument", "cleat stop [OPTIONS] CONTAINER [CONTAINER...]", "See", "cleat stop", 1),
@@ -119,7 +123,7 @@ Options:
 			t.Errorf("%s: %+v", line, out)
 		}
 	}
-	for _, heading := range []string{"Common Commands:\n  build", "Management Commands:\n  builder", "\nCommands:\n  attach", "Global Options:\n      --root", "Run 'cleat COMMAND --help'"} {
+	for _, heading := range []string{"Common Commands:\n  build", "Management Commands:\n  builder", "\nCommands:\n  attach", "Global Options:\n      --config", "Run 'cleat COMMAND --help'"} {
 		if out := try(t, bystander{}); !strings.Contains(out.Out, heading) || out.Code != 0 {
 			t.Errorf("the root's help lacks %q:\n%s", heading, out.Out)
 		}
@@ -143,7 +147,7 @@ func TestATreeOfOneVerbIsThatOfAll(t *testing.T) {
 			if err != nil || got.UseLine() != cmd.UseLine() || got.LocalFlags().FlagUsages() != cmd.LocalFlags().FlagUsages() {
 				t.Errorf("%v: error %v, found %q, want %q", args, err, got.UseLine(), cmd.UseLine())
 			}
-			if top := one.Commands(); !cmd.HasSubCommands() && cmd.Name() != "help" && len(top) != 1 {
+			if top := one.Commands(); !cmd.Hidden && !cmd.HasSubCommands() && cmd.Name() != "help" && len(top) != 1 {
 				t.Errorf("%v: the tree has %d commands at the top", args, len(top))
 			}
 		}

@@ -28,7 +28,7 @@ func newStart(c *cli) *cobra.Command {
 	fs.BoolVarP(&attach, "attach", "a", false, "Attach STDOUT/STDERR and forward signals")
 	fs.BoolVarP(&interactive, "interactive", "i", false, "Attach container's STDIN")
 	fs.StringVar(&keys, "detach-keys", "", "Override the key sequence for detaching a container")
-	refuse(fs, []refusedFlag{{name: "checkpoint", reason: needsBuild}, {name: "checkpoint-dir", reason: needsBuild}})
+	refuse(fs, []refusedFlag{{name: "checkpoint", reason: noCheckpoints}, {name: "checkpoint-dir", reason: noCheckpoints}})
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		parsed, err := detachKeys(keys)
 		if err != nil {

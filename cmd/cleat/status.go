@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -83,6 +84,9 @@ func report(w io.Writer, cmd *cobra.Command, err error) int {
 		}
 		return 128 + int(sig.sig)
 	}
+	if refused, ok := errors.AsType[refusedError](err); ok { // of a flag before the verb, for which there is no flagError
+		err = usageError{refused, exitOwn, "Run"}
+	}
 	for _, e := range flatten(err) {
 		printError(w, e)
 	}
@@ -157,8 +161,28 @@ func flagError(_ *cobra.Command, err error) error {
 	if errors.Is(err, pflag.ErrHelp) {
 		return err
 	}
-	if refused, ok := errors.AsType[refusedError](err); ok {
-		return usageError{refused, exitOwn, "Run"}
-	}
-	return usageError{err, exitOwn, "Run"}
+	return usageError{plainFlagError(err), exitOwn, "Run"}
 }
+
+// plainFlagError says what a boolean or a number is instead of how it was parsed.
+func plainFlagError(err error) error {
+	num, ok := errors.AsType[*strconv.NumError](err)
+	if !ok {
+		return err
+	}
+	what := "it is a number"
+	switch {
+	case num.Func == "ParseBool":
+		what = "it is true or false"
+	case errors.Is(num, strconv.ErrRange):
+		what = "the number is too large, or too small"
+	}
+	before, _, _ := strings.Cut(err.Error(), "strconv.")
+	return fmt.Errorf("%s%s%w", before, what, quiet{err})
+}
+
+// quiet is an error that others say in better words.
+type quiet struct{ error }
+
+func (quiet) Error() string   { return "" }
+func (q quiet) Unwrap() error { return q.error }

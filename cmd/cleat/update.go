@@ -20,7 +20,7 @@ type updateFlags struct {
 	memory, swap, reservation *opts.One[int64]
 	cpus                      *opts.One[int64]
 	shares, quota, period     int64
-	cpuset                    string
+	cpuset, memoryNodes       string
 	pids                      int64
 	ioWeight                  uint16
 	restart                   string
@@ -30,7 +30,6 @@ type updateFlags struct {
 var refusedUpdate = []refusedFlag{
 	{name: "cpu-rt-period", reason: neverHere},
 	{name: "cpu-rt-runtime", reason: neverHere},
-	{name: "cpuset-mems", reason: needsBuild},
 	{name: "kernel-memory", reason: neverHere},
 }
 
@@ -70,6 +69,7 @@ func (f *updateFlags) define(fs *pflag.FlagSet) {
 	f.cpus = opts.NewOne("decimal", opts.CPUs)
 	fs.Var(f.cpus, "cpus", "Number of CPUs")
 	fs.StringVar(&f.cpuset, "cpuset-cpus", "", "CPUs in which to allow execution (0-3, 0,1)")
+	fs.StringVar(&f.memoryNodes, "cpuset-mems", "", "MEMs in which to allow execution (0-3, 0,1)")
 	f.memory = opts.NewOne("bytes", opts.Bytes)
 	fs.VarP(f.memory, "memory", "m", "Memory limit")
 	f.reservation = opts.NewOne("bytes", opts.Bytes)
@@ -83,7 +83,7 @@ func (f *updateFlags) define(fs *pflag.FlagSet) {
 func (f *updateFlags) options(fs *pflag.FlagSet) (engine.UpdateOptions, error) {
 	opt := engine.UpdateOptions{
 		MemoryBytes: f.memory.Value, TotalBytes: f.swap.Value, ReservationBytes: f.reservation.Value,
-		CPUShares: f.shares, CPUSet: f.cpuset, IOWeight: f.ioWeight,
+		CPUShares: f.shares, CPUSet: f.cpuset, MemoryNodes: f.memoryNodes, IOWeight: f.ioWeight,
 	}
 	if fs.NFlag() == 0 {
 		return opt, errors.New("you must provide one or more flags when using this command")

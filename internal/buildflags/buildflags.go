@@ -4,6 +4,7 @@
 package buildflags
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -27,7 +28,10 @@ type Flags struct {
 }
 
 // list is a flag that may be given several times.
-type list struct{ to *[]string }
+type list struct {
+	to   *[]string
+	kind string // in the words of Docker's help; "" means "list"
+}
 
 // Set implements pflag.Value.
 func (l list) Set(s string) error {
@@ -43,8 +47,28 @@ func (l list) String() string {
 	return strings.Join(*l.to, ",")
 }
 
-// Type implements pflag.Value, in the words of Docker's help.
-func (l list) Type() string { return "list" }
+// Type implements pflag.Value.
+func (l list) Type() string { return cmp.Or(l.kind, "list") }
+
+// size is a number of bytes as text, which whoever gets it reads.
+type size struct{ to *string }
+
+// Set implements pflag.Value.
+func (s size) Set(text string) error {
+	*s.to = text
+	return nil
+}
+
+// String implements pflag.Value.
+func (s size) String() string {
+	if s.to == nil {
+		return ""
+	}
+	return *s.to
+}
+
+// Type implements pflag.Value.
+func (size) Type() string { return "bytes" }
 
 // Define adds the flags to fs.
 func Define(fs *pflag.FlagSet) *Flags {
@@ -55,8 +79,8 @@ func Define(fs *pflag.FlagSet) *Flags {
 	fs.StringVar(&f.Network, "network", "default", "Set the networking mode for the RUN instructions during build")
 	fs.StringVar(&f.Progress, "progress", "auto", `Set type of progress output ("auto", "plain", "quiet")`)
 	fs.StringVar(&f.IIDFile, "iidfile", "", "Write the image ID to a file")
-	fs.StringVarP(&f.Memory, "memory", "m", "", "Memory limit of each RUN instruction")
-	fs.StringVar(&f.ShmSize, "shm-size", "", `Size of "/dev/shm"`)
+	fs.VarP(size{&f.Memory}, "memory", "m", "Memory limit of each RUN instruction")
+	fs.Var(size{&f.ShmSize}, "shm-size", `Size of "/dev/shm"`)
 	for _, l := range []struct {
 		name, short, usage string
 		to                 *[]string
@@ -69,10 +93,10 @@ func Define(fs *pflag.FlagSet) *Flags {
 		{"build-context", "", `Additional build contexts (e.g., "name=path", "name=docker-image://image")`, &f.Contexts},
 		{"output", "o", `Output destination (format: "type=local,dest=path")`, &f.Outputs},
 		{"allow", "", `Allow extra privileged entitlement (e.g., "network.host")`, &f.Allow},
-		{"ulimit", "", "Ulimit options", &f.Ulimits},
 	} {
-		fs.VarP(list{l.to}, l.name, l.short, l.usage)
+		fs.VarP(list{to: l.to}, l.name, l.short, l.usage)
 	}
+	fs.Var(list{&f.Ulimits, "ulimit"}, "ulimit", "Ulimit options")
 	fs.BoolVar(&f.NoCache, "no-cache", false, "Do not use cache when building the image")
 	fs.BoolVar(&f.Pull, "pull", false, "Always attempt to pull all referenced images")
 	fs.BoolVarP(&f.Quiet, "quiet", "q", false, "Suppress the build output and print image ID on success")

@@ -98,6 +98,8 @@ func configure(c spec.Container, in Input) (*specs.Spec, []plan.Join, error) {
 		Process: payload,
 		Root:    &specs.Root{Path: "rootfs", Readonly: c.ReadOnly},
 		Mounts:  tree,
+
+		Annotations: c.Annotations,
 		Linux: &specs.Linux{
 			Namespaces:        own,
 			Sysctl:            params,
