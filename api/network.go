@@ -1,12 +1,14 @@
 package api
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 
 	"github.com/moby/moby/api/types/network"
 
 	"github.com/cleat-project/cleat/engine"
+	"github.com/cleat-project/cleat/spec"
 )
 
 // listNetworks lists networks.
@@ -49,7 +51,7 @@ func (s *Server) createNetwork(w http.ResponseWriter, r *request) error {
 	}
 	id, warnings, err := s.eng.NetworkCreate(r.Context(), opt)
 	if err != nil {
-		return err
+		return forbidden(err)
 	}
 	writeJSON(w, http.StatusCreated, network.CreateResponse{ID: id, Warning: strings.Join(warnings, "\n")})
 	return nil
@@ -84,7 +86,7 @@ func (s *Server) connectNetwork(w http.ResponseWriter, r *request) error {
 		return badRequest(err)
 	}
 	if err := s.eng.NetworkConnect(r.Context(), r.vars["id"], in.Container, want); err != nil {
-		return err
+		return forbidden(err)
 	}
 	w.WriteHeader(http.StatusOK)
 	return nil
@@ -98,7 +100,7 @@ func (s *Server) disconnectNetwork(w http.ResponseWriter, r *request) error {
 	}
 	opt := engine.NetworkDisconnectOptions{Force: in.Force}
 	if err := s.eng.NetworkDisconnect(r.Context(), r.vars["id"], in.Container, opt); err != nil {
-		return err
+		return forbidden(err)
 	}
 	w.WriteHeader(http.StatusOK)
 	return nil
@@ -106,7 +108,16 @@ func (s *Server) disconnectNetwork(w http.ResponseWriter, r *request) error {
 
 // removeNetwork removes a network.
 func (s *Server) removeNetwork(w http.ResponseWriter, r *request) error {
-	return done(w, s.eng.NetworkRemove(r.Context(), r.vars["id"]))
+	return done(w, forbidden(s.eng.NetworkRemove(r.Context(), r.vars["id"])))
+}
+
+// forbidden has conflicts about networks answered with the status that Docker has
+// for them, except that a name is taken.
+func forbidden(err error) error {
+	if errors.Is(err, spec.ErrConflict) {
+		return httpError{http.StatusForbidden, message(err)}
+	}
+	return err
 }
 
 // pruneNetworks removes networks that nobody uses.

@@ -117,7 +117,7 @@ func hijack(w http.ResponseWriter, r *request, mediaType string) (*conn, error) 
 	if r.Header.Get("Upgrade") != "" {
 		head = "HTTP/1.1 101 UPGRADED\r\nContent-Type: " + mediaType + "\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
 	}
-	if _, err := io.WriteString(nc, head); err != nil {
+	if err := writeHead(nc, head); err != nil {
 		_ = nc.Close() // it is broken already
 		return nil, err
 	}
