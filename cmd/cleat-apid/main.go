@@ -11,14 +11,13 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/signal"
-	"runtime/debug"
 	"strconv"
 	"syscall"
 	"time"
 
 	"github.com/cleat-project/cleat/api"
 	"github.com/cleat-project/cleat/engine"
+	"github.com/cleat-project/cleat/internal/daemon"
 	"github.com/cleat-project/cleat/internal/fdstore"
 )
 
@@ -28,25 +27,9 @@ var version = "unknown"
 // defaultIdle is short, since a start takes some milliseconds.
 const defaultIdle = time.Minute
 
-// gcPercent keeps the server small at rest.
-const gcPercent = 50
+var program = daemon.Daemon{Name: "cleat-apid"}
 
-var errSignal = errors.New("terminated by a signal")
-
-func main() {
-	err := run()
-	if err == nil || errors.Is(err, errSignal) || errors.Is(err, api.ErrIdle) {
-		return
-	}
-	warn("%v", err)
-	os.Exit(1)
-}
-
-// warn writes to stderr, which is the server's log, at level "warning"; see
-// sd-daemon(3).
-func warn(format string, args ...any) {
-	fmt.Fprintf(os.Stderr, "<4>cleat-apid: "+format+"\n", args...)
-}
+func main() { program.Main(run) }
 
 // options are the flags.
 type options struct {
@@ -54,7 +37,7 @@ type options struct {
 	idle                          time.Duration
 }
 
-func run() error {
+func run(ctx context.Context) error {
 	var o options
 	flag.StringVar(&o.socket, "socket", "", "listen at this `path` instead of a socket from systemd")
 	flag.StringVar(&o.root, "root", "", "`directory` of images, containers and volumes")
@@ -65,35 +48,21 @@ func run() error {
 	if flag.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", flag.Arg(0))
 	}
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
-	ctx, stop := signalContext()
-	defer stop()
 	l, idle, err := listen(o)
 	if err != nil {
 		return err
 	}
-	tell := func(sentence string) { warn("%s", sentence) }
+	tell := func(sentence string) { program.Warn("%s", sentence) }
 	eng, err := engine.Open(engine.Options{Root: o.root, RunRoot: o.runRoot, Config: o.config, Version: version, Warn: tell})
 	if err != nil {
 		return err
 	}
 	defer eng.Close()
-	return api.New(eng, api.Options{Version: version, Warn: tell}).Serve(ctx, l, idle)
-}
-
-// signalContext returns a context that ends with errSignal as its cause.
-func signalContext() (context.Context, func()) {
-	signal.Ignore(syscall.SIGPIPE) // a journald that went away must not end the server through its stderr
-	ctx, cancel := context.WithCancelCause(context.Background())
-	ch := make(chan os.Signal, 1)
-	signal.Notify(ch, syscall.SIGTERM, syscall.SIGINT)
-	go func() {
-		<-ch
-		cancel(errSignal)
-	}()
-	return ctx, func() { signal.Stop(ch) }
+	err = api.New(eng, api.Options{Version: version, Warn: tell}).Serve(ctx, l, idle)
+	if errors.Is(err, api.ErrIdle) || errors.Is(err, daemon.ErrSignal) {
+		return nil // nothing is under way that the next client's server could not do
+	}
+	return err
 }
 
 // listen takes over the socket that systemd passed, or makes one of its own, where

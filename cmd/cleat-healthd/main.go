@@ -13,45 +13,19 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"runtime/debug"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/cleat-project/cleat/health"
+	"github.com/cleat-project/cleat/internal/daemon"
 	"github.com/cleat-project/cleat/internal/fdstore"
 	"github.com/cleat-project/cleat/state"
 )
 
-// exitAgain is EX_TEMPFAIL of sysexits.h: the service has to be started again.
-const exitAgain = 75
+var program = daemon.Daemon{Name: "cleat-healthd"}
 
-// gcPercent keeps the daemon small at rest: what it holds is little, and what a
-// check needs is short-lived.
-const gcPercent = 50
+func main() { program.Main(run) }
 
-var errSignal = errors.New("terminated by a signal")
-
-func main() {
-	err := run()
-	switch {
-	case err == nil:
-		return
-	case errors.Is(err, errSignal):
-		os.Exit(exitAgain)
-	}
-	warn("%v", err)
-	os.Exit(1)
-}
-
-// warn writes to stderr, which is the daemon's log, at level "warning"; see
-// sd-daemon(3).
-func warn(format string, args ...any) {
-	fmt.Fprintf(os.Stderr, "<4>cleat-healthd: "+format+"\n", args...)
-}
-
-func run() error {
+func run(ctx context.Context) error {
 	root := flag.String("root", state.DefaultRoot, "`directory` of the containers")
 	runRoot := flag.String("runroot", state.DefaultRunRoot, "`directory` of the records of running containers")
 	idle := flag.Duration("idle", health.DefaultIdle, "exit after this `time` without containers; negative: never")
@@ -59,11 +33,6 @@ func run() error {
 	if flag.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", flag.Arg(0))
 	}
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
-	ctx, stop := signalContext()
-	defer stop()
 	socket, stored, err := takePassed()
 	if err != nil {
 		return err
@@ -78,25 +47,12 @@ func run() error {
 	}
 	server := health.New(health.Config{
 		Socket: socket, Store: state.At(*root, *runRoot), Helper: filepath.Join(filepath.Dir(self), "cleat-init"), Idle: *idle,
-		Manager: manager, Stored: stored, Warn: warn,
+		Manager: manager, Stored: stored, Warn: program.Warn,
 	})
 	if err := manager.Ready(); err != nil {
 		return err
 	}
 	return server.Serve(ctx)
-}
-
-// signalContext returns a context that ends with errSignal as its cause.
-func signalContext() (context.Context, func()) {
-	signal.Ignore(unix.SIGPIPE) // a journald that went away must not end the daemon through its stderr
-	ctx, cancel := context.WithCancelCause(context.Background())
-	ch := make(chan os.Signal, 1)
-	signal.Notify(ch, unix.SIGTERM, unix.SIGINT)
-	go func() {
-		<-ch
-		cancel(errSignal)
-	}()
-	return ctx, func() { signal.Stop(ch) }
 }
 
 // takePassed returns what systemd passed: the socket that it listens at for us, and

@@ -22,13 +22,12 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
-	"runtime/debug"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cleat-project/cleat/internal/daemon"
 	"github.com/cleat-project/cleat/internal/fdstore"
 	"github.com/cleat-project/cleat/internal/seqpacket"
 	"github.com/cleat-project/cleat/netd"
@@ -36,44 +35,16 @@ import (
 	"github.com/cleat-project/cleat/state"
 )
 
-// exitAgain is EX_TEMPFAIL of sysexits.h: the service has to be started again.
-const exitAgain = 75
+var program = daemon.Daemon{Name: "cleat-netd"}
 
-// gcPercent keeps the server small at rest: what it holds is little, and what
-// a question needs is short-lived.
-const gcPercent = 50
+func main() { program.Main(run) }
 
-var errSignal = errors.New("terminated by a signal")
-
-func main() {
-	err := run()
-	switch {
-	case err == nil:
-		return
-	case errors.Is(err, errSignal):
-		os.Exit(exitAgain)
-	}
-	warn("%v", err)
-	os.Exit(1)
-}
-
-// warn writes to stderr, which is the server's log, at level "warning"; see
-// sd-daemon(3).
-func warn(format string, args ...any) {
-	fmt.Fprintf(os.Stderr, "<4>cleat-netd: "+format+"\n", args...)
-}
-
-func run() error {
+func run(ctx context.Context) error {
 	socket := flag.String("socket", "", "listen at this `path` instead of a socket from systemd")
 	root := flag.String("root", state.DefaultRoot, "`directory` of the records of networks")
 	runRoot := flag.String("runroot", state.DefaultRunRoot, "`directory` of the records of running containers")
 	idle := flag.Duration("idle", serve.DefaultIdle, "exit after this `time` without containers; negative: never")
 	flag.Parse()
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
-	ctx, stop := signalContext()
-	defer stop()
 	store := state.At(*root, *runRoot)
 	switch {
 	case flag.NArg() == 2 && flag.Arg(0) == "proxy":
@@ -99,23 +70,10 @@ func run() error {
 	return s.Serve(ctx)
 }
 
-// signalContext returns a context that ends with errSignal as its cause.
-func signalContext() (context.Context, func()) {
-	signal.Ignore(unix.SIGPIPE) // a journald that went away must not end the server through its stderr
-	ctx, cancel := context.WithCancelCause(context.Background())
-	ch := make(chan os.Signal, 1)
-	signal.Notify(ch, unix.SIGTERM, unix.SIGINT)
-	go func() {
-		<-ch
-		cancel(errSignal)
-	}()
-	return ctx, func() { signal.Stop(ch) }
-}
-
 // configure takes over what systemd passed to the process. Without systemd, the
 // server listens at socket, for ever, and its sockets die with it.
 func configure(socket string, idle time.Duration) (cfg serve.Config, notify func(string) error, err error) {
-	cfg.Warn, cfg.PeerUID, cfg.Idle = warn, uint32(os.Getuid()), idle
+	cfg.Warn, cfg.PeerUID, cfg.Idle = program.Warn, uint32(os.Getuid()), idle
 	passed, err := fdstore.Take(os.Getenv)
 	if err != nil {
 		return cfg, nil, err

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cleat-project/cleat/internal/daemon"
 	"github.com/cleat-project/cleat/internal/fdstore"
 	"github.com/cleat-project/cleat/netd"
 	"github.com/cleat-project/cleat/netd/proxy"
@@ -33,14 +34,14 @@ func proxyFor(ctx context.Context, store *state.Store, id string) error {
 	cfg := proxy.Config{
 		Sockets: sockets,
 		Run:     func() (proxy.Run, error) { return runOf(store, h, id) },
-		Warn:    func(sentence string) { warn("container %q: %s", c.Name, sentence) },
+		Warn:    func(sentence string) { program.Warn("container %q: %s", c.Name, sentence) },
 	}
 	if c.Activated() {
 		cfg.Wake = func(ctx context.Context) error { return wake(ctx, c) }
 		cfg.Lead = func(ctx context.Context, p netd.Port) error { return h.Lead(ctx, id, p) }
 	}
 	err = proxy.Serve(ctx, cfg)
-	if errors.Is(err, errSignal) {
+	if errors.Is(err, daemon.ErrSignal) {
 		return nil
 	}
 	return err

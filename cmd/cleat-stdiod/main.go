@@ -15,44 +15,18 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
-	"runtime/debug"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/cleat-project/cleat/internal/daemon"
 	"github.com/cleat-project/cleat/internal/fdstore"
 	"github.com/cleat-project/cleat/internal/seqpacket"
 	"github.com/cleat-project/cleat/journal/broker"
 )
 
-// exitAgain is EX_TEMPFAIL of sysexits.h: the service has to be started again.
-const exitAgain = 75
+var program = daemon.Daemon{Name: "cleat-stdiod"}
 
-// Limits of the Go runtime. The broker keeps little memory alive, so that a
-// garbage collection is cheap; collecting at small sizes keeps it small at rest.
-const gcPercent = 50
+func main() { program.Main(run) }
 
-var errSignal = errors.New("terminated by a signal")
-
-func main() {
-	err := run()
-	switch {
-	case err == nil:
-		return
-	case errors.Is(err, errSignal):
-		os.Exit(exitAgain)
-	}
-	warn("%v", err)
-	os.Exit(1)
-}
-
-// warn writes to stderr, which is the broker's own log, at level "warning"; see
-// sd-daemon(3).
-func warn(format string, args ...any) {
-	fmt.Fprintf(os.Stderr, "<4>cleat-stdiod: "+format+"\n", args...)
-}
-
-func run() error {
+func run(ctx context.Context) error {
 	socket := flag.String("socket", "", "listen at this `path` instead of a socket from systemd")
 	journal := flag.String("journal", broker.JournalSocket, "send log entries to the socket at this `path`")
 	idle := flag.Duration("idle", broker.DefaultIdle, "exit after this `time` without containers and clients; negative: never")
@@ -60,11 +34,6 @@ func run() error {
 	if flag.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", flag.Arg(0))
 	}
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
-	ctx, stop := signalContext()
-	defer stop()
 	cfg, notify, err := configure(*socket)
 	if err != nil {
 		return err
@@ -80,23 +49,10 @@ func run() error {
 	return b.Serve(ctx)
 }
 
-// signalContext returns a context that ends with errSignal as its cause.
-func signalContext() (context.Context, func()) {
-	signal.Ignore(unix.SIGPIPE) // a journald that went away must not end the broker through its stderr
-	ctx, cancel := context.WithCancelCause(context.Background())
-	ch := make(chan os.Signal, 1)
-	signal.Notify(ch, unix.SIGTERM, unix.SIGINT)
-	go func() {
-		<-ch
-		cancel(errSignal)
-	}()
-	return ctx, func() { signal.Stop(ch) }
-}
-
 // configure takes over what systemd passed to the process. Without systemd, the
 // broker listens at socket and its descriptors die with it.
 func configure(socket string) (cfg broker.Config, notify func(string) error, err error) {
-	cfg.Warn = warn
+	cfg.Warn = program.Warn
 	cfg.PeerUID = uint32(os.Getuid())
 	cfg.Listener, cfg.Stored, err = broker.ListenFDs(os.Getenv)
 	if err != nil {
