@@ -11,11 +11,13 @@ import (
 	"net/url"
 	"os"
 	"path"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/moby/buildkit/frontend/dockerfile/instructions"
 
+	"github.com/cleat-project/cleat/build/git"
 	"github.com/cleat-project/cleat/engine"
 	"github.com/cleat-project/cleat/spec"
 )
@@ -26,27 +28,27 @@ func (b *builder) addCommand(ctx context.Context, st *stage, s *state, c *instru
 	if err != nil {
 		return err
 	}
-	if c.KeepGitDir != nil {
-		return fmt.Errorf("ADD --keep-git-dir: git repositories cannot be added, clone it outside and COPY it: %w", spec.ErrUnsupport)
-	}
 	dest, err := s.destination(c.DestPath, len(c.SourcePaths)+len(c.SourceContents))
 	if err != nil {
 		return err
 	}
 	t := transfer{dest: dest, chown: c.Chown, mode: mode, link: c.Link, stage: st.index, inline: c.SourceContents, unpack: c.Unpack == nil || *c.Unpack}
-	var urls []string
+	var urls, repos []string
 	for _, p := range c.SourcePaths {
 		switch {
-		case isGit(p):
-			return fmt.Errorf("ADD %s: git repositories cannot be added, clone it outside and COPY it: %w", p, spec.ErrUnsupport)
+		case git.IsSource(p):
+			repos = append(repos, p)
 		case isURL(p):
 			urls = append(urls, p)
 		default:
 			t.sources = append(t.sources, selection{pattern: p, exclude: c.ExcludePatterns})
 		}
 	}
-	if c.Checksum != "" && (len(urls) != 1 || len(t.sources)+len(t.inline) > 0) {
-		return fmt.Errorf("ADD --checksum is for exactly one URL: %w", spec.ErrInvalid)
+	if c.Checksum != "" && (len(urls)+len(repos) != 1 || len(t.sources)+len(t.inline) > 0) {
+		return fmt.Errorf("ADD --checksum is for exactly one URL or git repository: %w", spec.ErrInvalid)
+	}
+	if c.KeepGitDir != nil && len(repos) == 0 {
+		return fmt.Errorf("ADD --keep-git-dir is for git repositories: %w", spec.ErrInvalid)
 	}
 	what := fmt.Sprint(c)
 	if len(t.sources)+len(t.inline) > 0 {
@@ -59,23 +61,16 @@ func (b *builder) addCommand(ctx context.Context, st *stage, s *state, c *instru
 			return fmt.Errorf("ADD %s: %w", u, err)
 		}
 	}
+	for _, r := range repos {
+		if err := b.addGit(ctx, st, s, what, r, c, t); err != nil {
+			return fmt.Errorf("ADD: %w", err)
+		}
+	}
 	return nil
 }
 
 func isURL(s string) bool {
 	return strings.HasPrefix(s, "http://") || strings.HasPrefix(s, "https://")
-}
-
-// isGit reports whether a source is what BuildKit takes for a git repository.
-func isGit(s string) bool {
-	if strings.HasPrefix(s, "git@") || strings.HasPrefix(s, "git://") || strings.HasPrefix(s, "ssh://") {
-		return true
-	}
-	if !isURL(s) {
-		return false
-	}
-	u, err := url.Parse(s)
-	return err == nil && strings.HasSuffix(u.Path, ".git")
 }
 
 // maxFetch is how long a download may take.
@@ -158,9 +153,24 @@ type download struct {
 	modified time.Time
 }
 
+func (d *download) file() string { return filepath.Join(d.dir, fetchedName) }
+
+func (d *download) read(limit int64) ([]byte, error) {
+	f, err := os.Open(d.file())
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }() // only read
+	data, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(data)) > limit {
+		err = fmt.Errorf("is larger than %d bytes: %w", limit, spec.ErrInvalid)
+	}
+	return data, err
+}
+
 func (d *download) remove() {
 	if d != nil {
-		_ = os.RemoveAll(d.dir) // in the directory for temporary files
+		_ = os.Remove(d.file()) // or the end of the build does
 	}
 }
 
@@ -188,7 +198,7 @@ func (b *builder) fetch(ctx context.Context, address string) (_ *download, err e
 		return nil, fmt.Errorf("fetch: the server says %s: %w", res.Status, spec.ErrUnavail)
 	}
 	d := &download{modified: time.Unix(0, 0)}
-	if d.dir, err = os.MkdirTemp("", "cleat-add-"); err != nil {
+	if d.dir, err = b.scratch(ctx); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -203,7 +213,7 @@ func (b *builder) fetch(ctx context.Context, address string) (_ *download, err e
 }
 
 func (d *download) save(body io.Reader) error {
-	f, err := os.OpenFile(path.Join(d.dir, fetchedName), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := os.OpenFile(d.file(), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}

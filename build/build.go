@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"path/filepath"
 	"runtime"
@@ -23,22 +24,28 @@ import (
 type Options struct {
 	Context *Context // the files that COPY takes; nil is an empty context
 
-	Dockerfile     []byte
-	DockerfileName string // for messages; "" means Dockerfile
+	// In place of Context: what Build fetches, see IsRemote, or unpacks.
+	Remote  string
+	Archive io.Reader
+
+	Dockerfile     []byte // nil: it is in the context
+	DockerfileName string // there, and for messages; "" means Dockerfile
 
 	Names    []string          // of the image; none leaves it without
 	Args     map[string]string // of ARG
 	Target   string            // stage to build; "" is the last one
 	Labels   map[string]string // of the image, in addition
 	Secrets  map[string][]byte // by id
-	Contexts map[string]string // further ones by name: a directory, or docker-image://REFERENCE
+	SSH      map[string]string // sockets of ssh agents by id
+	Contexts map[string]string // further ones by name: a directory, docker-image://REFERENCE, oci-layout://DIRECTORY, or what IsRemote knows
 
-	Platform  string            // "" means this machine's, which is the only one
-	Network   string            // of RUN; "" is the default network
-	AllowHost bool              // RUN --network=host is allowed
-	Hosts     []string          // NAME:ADDRESS for RUN
-	NoCache   bool              // run every step
-	Pull      engine.PullPolicy // of base images
+	Platform      string            // "" means this machine's, which is the only one
+	Network       string            // of RUN; "" is the default network
+	AllowHost     bool              // RUN --network=host is allowed
+	Hosts         []string          // NAME:ADDRESS for RUN
+	NoCache       bool              // run every step
+	NoCacheStages []string          // run every step of these stages
+	Pull          engine.PullPolicy // of base images
 
 	ShmBytes int64
 	Ulimits  []spec.Ulimit
@@ -79,6 +86,9 @@ type builder struct {
 	mu       sync.Mutex
 	usedArgs map[string]bool
 	bases    map[string]*base
+	named    map[string]*named
+	newDir   func(context.Context) (dir string, release func() error, err error)
+	releases []func() error // of what was fetched
 }
 
 // future is a stage that is being made, or will be.
@@ -99,14 +109,15 @@ type base struct {
 // Build makes an image. If it fails, or ctx ends, nothing of it is left but what the
 // cache keeps for the next try.
 func Build(ctx context.Context, eng *engine.Engine, opt Options) (res Result, err error) {
-	opt.DockerfileName = or(opt.DockerfileName, "Dockerfile")
-	f, err := parse(opt.DockerfileName, opt.Dockerfile)
-	if err != nil {
-		return Result{}, err
+	opt.DockerfileName = or(opt.DockerfileName, DefaultDockerfile)
+	b := &builder{
+		opt: opt, eng: eng, host: engine.HostPlatform(), usedArgs: map[string]bool{},
+		bases: map[string]*base{}, named: map[string]*named{}, out: newProgress(opt.Progress),
 	}
-	b := &builder{opt: opt, eng: eng, file: f, host: engine.HostPlatform(), usedArgs: map[string]bool{}, bases: map[string]*base{}, out: newProgress(opt.Progress)}
-	if err := b.prepare(); err != nil {
-		return Result{}, err
+	if opt.Remote == "" && opt.Archive == nil { // mistakes are told of before anything is done
+		if err := b.read(); err != nil {
+			return Result{}, err
+		}
 	}
 	session := engine.BuildOptions{}
 	if opt.Epoch != nil {
@@ -115,13 +126,30 @@ func Build(ctx context.Context, eng *engine.Engine, opt Options) (res Result, er
 	if b.b, err = eng.BeginBuild(ctx, session); err != nil {
 		return Result{}, err
 	}
-	defer func() { err = errors.Join(err, b.b.Close(ctx)) }()
+	b.newDir = b.b.Scratch
+	defer func() { err = errors.Join(err, b.release(), b.b.Close(ctx)) }()
+	if b.file == nil {
+		if err := b.fetchContext(ctx); err != nil {
+			return Result{}, err
+		}
+		if err := b.read(); err != nil {
+			return Result{}, err
+		}
+	}
 	s, err := b.run(ctx)
 	if err != nil {
 		return Result{}, err
 	}
 	b.warnArgs()
 	return b.finish(ctx, s)
+}
+
+// read reads the Dockerfile.
+func (b *builder) read() (err error) {
+	if b.file, err = parse(b.opt.DockerfileName, b.opt.Dockerfile); err != nil {
+		return err
+	}
+	return b.prepare()
 }
 
 func or(s, otherwise string) string {
@@ -277,7 +305,11 @@ func (b *builder) image(ctx context.Context, ref string) (*base, error) {
 	b.mu.Unlock()
 	x.once.Do(func() {
 		v := b.out.begin("[internal] load metadata for " + ref)
-		x.img, x.layers, x.err = b.b.Base(ctx, engine.CreateOptions{Image: ref, Pull: b.opt.Pull, Progress: v.pull})
+		if dir, ok := strings.CutPrefix(ref, layoutPrefix); ok {
+			x.img, x.layers, x.err = b.b.Layout(ctx, dir)
+		} else {
+			x.img, x.layers, x.err = b.b.Base(ctx, engine.CreateOptions{Image: ref, Pull: b.opt.Pull, Progress: v.pull})
+		}
 		v.end(x.err)
 	})
 	return x, x.err
@@ -300,8 +332,12 @@ func (b *builder) files(ctx context.Context, from string, stage int) (open func(
 			return nil, nil, false, err
 		}
 		layers, what = s.layers, "stage "+strconv.Quote(or(b.file.stages[i].Name, strconv.Itoa(i)))
-	} else if dir, ok := b.opt.Contexts[from]; ok && !strings.HasPrefix(dir, imagePrefix) {
-		return func() (*files, error) { return openNamed(from, dir) }, nil, true, nil
+	} else if where, ok := b.opt.Contexts[from]; ok && !isImage(where) {
+		c, err := b.context(ctx, from)
+		if err != nil {
+			return nil, nil, false, err
+		}
+		return func() (*files, error) { return c.open("build context " + strconv.Quote(from)) }, nil, true, nil
 	} else {
 		x, err := b.image(ctx, b.aliased(from))
 		if err != nil {
@@ -318,15 +354,23 @@ func (b *builder) files(ctx context.Context, from string, stage int) (open func(
 	}, diffIDs(layers), false, nil
 }
 
-// imagePrefix begins a further context that is an image.
-const imagePrefix = "docker-image://"
+// What begins a further context that is an image.
+const (
+	imagePrefix  = "docker-image://"
+	layoutPrefix = "oci-layout://"
+)
+
+func isImage(where string) bool {
+	return strings.HasPrefix(where, imagePrefix) || strings.HasPrefix(where, layoutPrefix)
+}
 
 // aliased replaces the name of an image by that of a further context.
 func (b *builder) aliased(ref string) string {
-	if image, ok := strings.CutPrefix(b.opt.Contexts[ref], imagePrefix); ok {
-		return image
+	where, ok := b.opt.Contexts[ref]
+	if !ok || !isImage(where) {
+		return ref
 	}
-	return ref
+	return strings.TrimPrefix(where, imagePrefix)
 }
 
 func diffIDs(layers []engine.BuildLayer) []engine.Digest {
@@ -342,14 +386,6 @@ func (b *builder) openContext() (*files, error) {
 		return nil, fmt.Errorf("there is no build context: it was not given: %w", spec.ErrInvalid)
 	}
 	return b.opt.Context.open("build context")
-}
-
-func openNamed(name, dir string) (*files, error) {
-	c, err := OpenContext(dir, DefaultDockerfile)
-	if err != nil {
-		return nil, err
-	}
-	return c.open("build context " + strconv.Quote(name))
 }
 
 func (b *builder) digestNote() string {

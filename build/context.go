@@ -1,15 +1,12 @@
 package build
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
-	"path"
 	"path/filepath"
-	"strings"
 
 	"github.com/moby/patternmatcher/ignorefile"
 
@@ -126,27 +123,4 @@ func (c *Context) open(what string) (*files, error) {
 		return nil, err
 	}
 	return &files{tree: tree, ignore: m, what: what}, nil
-}
-
-// UnpackContext unpacks a context that came as a tar, compressed or not, and returns
-// it with what removes it again.
-func UnpackContext(ctx context.Context, r io.Reader, dockerfile string) (c *Context, remove func(), err error) {
-	dir, err := os.MkdirTemp("", "cleat-build-")
-	if err != nil {
-		return nil, nil, err
-	}
-	remove = func() { _ = os.RemoveAll(dir) } // in the directory for temporary files
-	defer func() {
-		if err != nil {
-			remove()
-		}
-	}()
-	if err := engine.UnpackBuildTree(ctx, r, dir); err != nil {
-		return nil, nil, fmt.Errorf("unpack build context: %w", err)
-	}
-	if c, err = OpenContext(dir, path.Clean(strings.TrimPrefix(dockerfile, "/"))); err != nil {
-		return nil, nil, err
-	}
-	c.temporary = true
-	return c, remove, nil
 }

@@ -24,6 +24,7 @@ func (b *builder) runCommand(ctx context.Context, st *stage, s *state, c *instru
 	if err != nil {
 		return err
 	}
+	agent := agentEnv(mounts)
 	if script != nil {
 		mounts = append(mounts, scriptMount(*script))
 		keys = append(keys, script.Data)
@@ -41,7 +42,7 @@ func (b *builder) runCommand(ctx context.Context, st *stage, s *state, c *instru
 		key:   b.key("run", layers, argv, env, config.User, config.WorkingDir, network, b.opt.Hosts, keys),
 		do: func(ctx context.Context, v *vertex) (*engine.BuildLayer, error) {
 			layer, err := b.b.Run(ctx, layers, engine.RunStep{
-				What: oneLine(fmt.Sprint(c)), Argv: argv, Env: slices.Concat(b.proxies(s), env),
+				What: oneLine(fmt.Sprint(c)), Argv: argv, Env: slices.Concat(b.proxies(s), env, agent),
 				Dir: config.WorkingDir, User: config.User,
 				Network: network, Hosts: b.opt.Hosts, Mounts: mounts,
 				ShmBytes: b.opt.ShmBytes, Ulimits: b.opt.Ulimits, Limits: b.opt.Limits,
@@ -131,6 +132,7 @@ const mountTop = "t"
 // mounts prepares what the --mount flags of RUN ask for. Keys are what the step
 // depends on of it.
 func (b *builder) mounts(ctx context.Context, st *stage, s *state, c *instructions.RunCommand) (mounts []engine.StepMount, keys []any, err error) {
+	agents := 0
 	for _, m := range instructions.GetMounts(c) {
 		var sm *engine.StepMount
 		var key any
@@ -145,6 +147,10 @@ func (b *builder) mounts(ctx context.Context, st *stage, s *state, c *instructio
 		case instructions.MountTypeSecret:
 			sm, err = b.secretMount(s, m)
 			key = []any{"secret", m.Target, m.CacheID, m.Source, m.Mode, m.UID, m.GID}
+		case instructions.MountTypeSSH:
+			sm, err = b.sshMount(s, m, agents)
+			key = []any{"ssh", m.Target, m.CacheID, m.Mode, m.UID, m.GID, agents}
+			agents++
 		default:
 			err = fmt.Errorf("--mount=type=%s is %w", m.Type, spec.ErrUnsupport)
 		}
@@ -316,4 +322,39 @@ func (b *builder) secretMount(s *state, m *instructions.Mount) (*engine.StepMoun
 		mode = fs.FileMode(*m.Mode & 0o777)
 	}
 	return &engine.StepMount{Target: target, ReadOnly: true, Secret: &engine.SecretMount{Data: data, UID: number(m.UID), GID: number(m.GID), Mode: mode}}, nil
+}
+
+// sshMount returns nil for an agent that was not given and need not be. It is the nth
+// of its step.
+func (b *builder) sshMount(s *state, m *instructions.Mount, n int) (*engine.StepMount, error) {
+	id := or(m.CacheID, defaultSSH)
+	socket, ok := b.opt.SSH[id]
+	if !ok && m.Required {
+		return nil, fmt.Errorf("ssh agent %s: not found: give it with --ssh %s: %w", id, id, spec.ErrNotFound)
+	}
+	if !ok {
+		return nil, nil //nolint:nilnil // documented
+	}
+	target := fmt.Sprintf("/run/buildkit/ssh_agent.%d", n)
+	if m.Target != "" {
+		var err error
+		if target, err = s.mountTarget(m); err != nil {
+			return nil, err
+		}
+	}
+	mode := fs.FileMode(0o600)
+	if m.Mode != nil {
+		mode = fs.FileMode(*m.Mode & 0o777)
+	}
+	return &engine.StepMount{Target: target, Agent: &engine.AgentMount{Socket: socket, UID: number(m.UID), GID: number(m.GID), Mode: mode}}, nil
+}
+
+// agentEnv tells ssh where the first agent is.
+func agentEnv(mounts []engine.StepMount) []string {
+	for _, m := range mounts {
+		if m.Agent != nil {
+			return []string{"SSH_AUTH_SOCK=" + m.Target}
+		}
+	}
+	return nil
 }

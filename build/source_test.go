@@ -186,7 +186,9 @@ func TestAddRedirects(t *testing.T) {
 	})
 	srv := httptest.NewServer(mux)
 	defer srv.Close()
-	b := &builder{}
+	b := &builder{newDir: func(context.Context) (string, func() error, error) {
+		return t.TempDir(), func() error { return nil }, nil
+	}}
 	got, err := b.fetch(t.Context(), srv.URL+"/to?u="+url.QueryEscape(srv.URL+"/ok"))
 	if err != nil {
 		t.Fatal(err)

@@ -27,6 +27,7 @@ type state struct {
 	args    []string // NAME=value of ARG
 
 	cmdSet bool // CMD was given in this stage
+	fresh  bool // the cache is not asked
 	number int  // of the step, for people
 	total  int
 }
@@ -51,6 +52,7 @@ func (b *builder) stage(ctx context.Context, i int) (*state, error) {
 		return nil, b.file.at(st.Location, err)
 	}
 	s.config.OnBuild = nil
+	s.fresh = slices.ContainsFunc(b.opt.NoCacheStages, func(name string) bool { return strings.EqualFold(name, st.Name) && name != "" })
 	cmds := slices.Concat(triggers, st.Commands)
 	s.number, s.total = 1, 1
 	for _, cmd := range cmds {
@@ -87,8 +89,8 @@ func (b *builder) base(ctx context.Context, st *stage) (*state, error) {
 	if st.BaseName == scratch {
 		return &state{config: engine.RunConfig{WorkingDir: "/", Env: []string{defaultPath}}}, nil
 	}
-	if c, ok := b.opt.Contexts[st.BaseName]; ok && !strings.HasPrefix(c, imagePrefix) {
-		return nil, fmt.Errorf("FROM %s: a directory cannot be a base: only %sREFERENCE can: %w", st.BaseName, imagePrefix, spec.ErrUnsupport)
+	if where, ok := b.opt.Contexts[st.BaseName]; ok && !isImage(where) {
+		return b.baseOfFiles(ctx, st)
 	}
 	x, err := b.image(ctx, b.aliased(st.BaseName))
 	if err != nil {
@@ -107,6 +109,13 @@ func (b *builder) base(ctx context.Context, st *stage) (*state, error) {
 	v := b.out.begin(b.title(st, &state{number: 1, total: stepsOf(st)}, "FROM "+st.BaseName))
 	v.cached()
 	return s, nil
+}
+
+// baseOfFiles begins a stage on the files of a further context.
+func (b *builder) baseOfFiles(ctx context.Context, st *stage) (*state, error) {
+	s := &state{config: engine.RunConfig{WorkingDir: "/", Env: []string{defaultPath}}, number: 1, total: stepsOf(st)}
+	t := transfer{sources: []selection{{pattern: "/"}}, dest: "/", stage: st.index, from: st.BaseName}
+	return s, b.transfer(ctx, st, s, "FROM "+st.BaseName, t)
 }
 
 // defaultPath is what an image gets that does not say where programs are, as
@@ -382,7 +391,7 @@ func (b *builder) step(ctx context.Context, s *state, w work) error {
 
 // recall looks for the result of work in the cache.
 func (b *builder) recall(s *state, w work, v *vertex) bool {
-	if b.opt.NoCache {
+	if b.opt.NoCache || s.fresh {
 		return false
 	}
 	rec, layer, err := b.b.Cached(w.key)

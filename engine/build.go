@@ -62,6 +62,7 @@ type Build struct {
 	made []BuildLayer // staged by this build and not published yet
 
 	scope onceScope
+	sweep sync.Once
 }
 
 // BuildOptions says how a build works.

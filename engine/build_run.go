@@ -53,6 +53,7 @@ type StepMount struct {
 	Cache  *CacheMount
 	Tmpfs  *TmpfsMount
 	Secret *SecretMount
+	Agent  *AgentMount
 }
 
 // CacheMount is a directory that lasts from build to build.
@@ -305,10 +306,14 @@ func (o *onceScope) get(ctx context.Context, e *Engine) (string, error) {
 // after an error.
 func (b *Build) prepareMounts(ctx context.Context, step *state.Step, mounts []StepMount) (made []spec.Mount, release func(), err error) {
 	var held []*fsx.Lock
+	var stops []func()
 	secrets := filepath.Join(b.e.buildSecrets(), step.ID)
 	release = func() {
 		for _, l := range held {
 			l.Release()
+		}
+		for _, stop := range stops {
+			stop()
 		}
 		_ = os.RemoveAll(secrets) // a sweep would find what is left
 	}
@@ -324,6 +329,11 @@ func (b *Build) prepareMounts(ctx context.Context, step *state.Step, mounts []St
 			held = append(held, lock)
 		case m.Secret != nil:
 			sm.Source, err = writeSecret(secrets, strconv.Itoa(i), *m.Secret)
+		case m.Agent != nil:
+			var stop func()
+			if sm.Source, stop, err = serveAgent(ctx, secrets, strconv.Itoa(i), *m.Agent); stop != nil {
+				stops = append(stops, stop)
+			}
 		case m.Tmpfs != nil:
 			sm = spec.Mount{Type: spec.MountTmpfs, Target: m.Target, ReadOnly: m.ReadOnly, TmpfsBytes: m.Tmpfs.Bytes}
 		}

@@ -150,14 +150,25 @@ func TestCVE202633747NoFrontend(t *testing.T) {
 	if r.code != 0 || !strings.Contains(r.stderr, "is not fetched") {
 		t.Error(r)
 	}
-	// CVE-2019-13139, CVE-2026-33748: no git is run at all.
-	for _, source := range []string{"https://h.invalid/x.git#--upload-pack=touch", "git@h.invalid:x", "git://h.invalid/x"} {
-		if r := hostileBuild(t, hostFiles(t), "FROM busybox\nADD "+source+" /x\n"); r.code == 0 || !strings.Contains(r.stderr, "git repositories") {
-			t.Errorf("ADD %s: %v", source, r)
+}
+
+// CVE-2019-13139: the reference of a git context is taken for an option.
+// CVE-2017-1000117: so is its host. Other protocols run programs.
+func TestCVE201913139GitContexts(t *testing.T) {
+	canary := hostFiles(t)
+	for _, where := range []string{
+		"https://h.invalid/x.git#--upload-pack=touch", "git@h.invalid:x#-o", "ssh://-oProxyCommand=touch/x", "https://h.invalid/x.git#:../..",
+		"https://h.invalid/x.git#a:b/../../..", "https://h.invalid/x.git#a;touch x", "github.com/a/b#:.git",
+	} {
+		if r := shared().try("build", where); r.code == 0 || !strings.Contains(r.stderr, "git repository") {
+			t.Errorf("build %s: %v", where, r)
+		}
+		if r := hostileBuild(t, canary, "FROM scratch\nADD "+strings.ReplaceAll(where, ";touch x", "$(x)")+" /x\n"); r.code == 0 {
+			t.Errorf("ADD %s: %v", where, r)
 		}
 	}
-	for _, where := range []string{"https://h.invalid/x.git#:../..", "git@h.invalid:x", "github.com/a/b"} {
-		if r := shared().try("build", where); r.code == 0 || !strings.Contains(r.stderr, "not supported") {
+	for _, where := range []string{"ext::sh -c touch% x", "file:///etc", "--upload-pack=x"} {
+		if r := shared().try("build", "--", where); r.code == 0 || !strings.Contains(r.stderr, "must be an existing directory") {
 			t.Errorf("build %s: %v", where, r)
 		}
 	}

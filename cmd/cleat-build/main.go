@@ -86,10 +86,9 @@ func command(ctx context.Context, args []string, std stdio) error {
 		return err
 	}
 	if fs.NArg() != 1 {
-		return errors.New("\"cleat build\" requires 1 argument: the directory of the build context, or -")
+		return errors.New("\"cleat build\" requires 1 argument: the directory or the URL of the build context, or -")
 	}
-	opt, done, err := options(ctx, f, fs.Arg(0), std)
-	defer done()
+	opt, err := options(f, fs.Arg(0), std)
 	if err != nil {
 		return err
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -22,28 +21,45 @@ import (
 	"github.com/cleat-project/cleat/spec"
 )
 
-// options reads the flags, and the context where it is. Done removes what was
-// unpacked, also after an error.
-func options(ctx context.Context, f *buildflags.Flags, where string, std stdio) (opt build.Options, done func(), err error) {
-	done = func() {}
-	opt = build.Options{Names: f.Tags, Target: f.Target, Platform: f.Platform, NoCache: f.NoCache, Version: version}
+// options reads the flags, and where the context is.
+func options(f *buildflags.Flags, where string, std stdio) (opt build.Options, err error) {
+	opt = build.Options{
+		Names: f.Tags, Target: f.Target, Platform: f.Platform, NoCache: f.NoCache, NoCacheStages: splitAll(f.NoCacheFilters), Version: version,
+	}
 	if f.Pull {
 		opt.Pull = engine.PullAlways
 	}
-	for _, read := range []func(*build.Options, *buildflags.Flags) error{readPairs, readNetwork, readSecrets, readLimits, readEpoch} {
+	for _, read := range []func(*build.Options, *buildflags.Flags) error{readPairs, readNetwork, readSecrets, readSSH, readLimits, readEpoch} {
 		if err := read(&opt, f); err != nil {
-			return opt, done, err
+			return opt, err
 		}
 	}
-	switch {
+	switch fi, err := os.Stat(where); {
 	case where == "-":
-		done, err = readStdin(ctx, &opt, f, std.in)
-	case strings.Contains(where, "://") || strings.HasPrefix(where, "git@") || strings.HasPrefix(where, "github.com/"):
-		err = fmt.Errorf("build context %q: remote contexts are not supported: fetch it and give the directory, or the tar on stdin", where)
-	default:
-		err = readDirectory(&opt, f, where, std.in)
+		return opt, readStdin(&opt, f, std.in)
+	case (err != nil || !fi.IsDir()) && build.IsRemote(where):
+		return opt, readRemote(&opt, f, where, std.in)
 	}
-	return opt, done, err
+	return opt, readDirectory(&opt, f, where, std.in)
+}
+
+func splitAll(values []string) []string {
+	var all []string
+	for _, v := range values {
+		all = append(all, strings.Split(v, ",")...)
+	}
+	return all
+}
+
+// readRemote notes a context that is fetched. The Dockerfile is in there unless it
+// comes from stdin.
+func readRemote(opt *build.Options, f *buildflags.Flags, where string, stdin io.Reader) (err error) {
+	opt.Remote, opt.DockerfileName = where, f.File
+	if f.File == "-" {
+		opt.DockerfileName = build.DefaultDockerfile
+		opt.Dockerfile, err = io.ReadAll(io.LimitReader(stdin, maxDockerfile+1))
+	}
+	return err
 }
 
 // maxDockerfile is how large a Dockerfile may be, in bytes.
@@ -104,35 +120,24 @@ func readFile(name string) ([]byte, error) {
 const tarHead = 1024
 
 // readStdin reads a tar with everything, or a Dockerfile alone.
-func readStdin(ctx context.Context, opt *build.Options, f *buildflags.Flags, stdin io.Reader) (done func(), err error) {
-	done = func() {}
+func readStdin(opt *build.Options, f *buildflags.Flags, stdin io.Reader) error {
 	in := bufio.NewReaderSize(stdin, 64<<10)
 	head, err := in.Peek(tarHead)
 	if err != nil && !errors.Is(err, io.EOF) {
-		return done, fmt.Errorf("read stdin: %w", err)
+		return fmt.Errorf("read stdin: %w", err)
 	}
 	if f.File == "-" {
-		return done, errors.New("the build context and the Dockerfile cannot both come from stdin")
+		return errors.New("the build context and the Dockerfile cannot both come from stdin")
 	}
-	if !engine.IsArchive(bytes.NewReader(head)) {
-		if f.File != "" {
-			return done, errors.New("stdin is not a tar archive, so there is no file to read the Dockerfile from")
-		}
-		opt.Dockerfile, err = io.ReadAll(io.LimitReader(in, maxDockerfile+1))
-		return done, err
+	if engine.IsArchive(bytes.NewReader(head)) {
+		opt.Archive, opt.DockerfileName = in, f.File
+		return nil
 	}
-	opt.DockerfileName = f.File
-	if opt.DockerfileName == "" {
-		opt.DockerfileName = build.DefaultDockerfile
+	if f.File != "" {
+		return errors.New("stdin is not a tar archive, so there is no file to read the Dockerfile from")
 	}
-	opt.Context, done, err = build.UnpackContext(ctx, in, opt.DockerfileName)
-	if err != nil {
-		return func() {}, err
-	}
-	if opt.Dockerfile, err = opt.Context.ReadFile(opt.DockerfileName, maxDockerfile); err != nil {
-		return done, fmt.Errorf("read Dockerfile of the context: %w", err)
-	}
-	return done, nil
+	opt.Dockerfile, err = io.ReadAll(io.LimitReader(in, maxDockerfile+1))
+	return err
 }
 
 // readPairs reads flags of the form NAME=VALUE.
@@ -160,10 +165,10 @@ func readPairs(opt *build.Options, f *buildflags.Flags) error {
 	for _, c := range f.Contexts {
 		name, value, ok := strings.Cut(c, "=")
 		if !ok || name == "" || value == "" {
-			return fmt.Errorf("--build-context %q: want NAME=DIRECTORY or NAME=docker-image://IMAGE", c)
+			return fmt.Errorf("--build-context %q: want NAME=DIRECTORY, a URL, docker-image://IMAGE or oci-layout://DIRECTORY", c)
 		}
-		if kind, _, ok := strings.Cut(value, "://"); ok && kind != "docker-image" {
-			return fmt.Errorf("--build-context %q: %s:// is not supported: give a directory or docker-image://IMAGE", c, kind)
+		if err := checkContext(value); err != nil {
+			return fmt.Errorf("--build-context %q: %w", c, err)
 		}
 		opt.Contexts[name] = value
 	}
@@ -171,6 +176,43 @@ func readPairs(opt *build.Options, f *buildflags.Flags) error {
 		if _, err := engine.ParseReference(name); err != nil {
 			return fmt.Errorf("--tag: %w", err)
 		}
+	}
+	return nil
+}
+
+// checkContext refuses what no context can be.
+func checkContext(value string) error {
+	kind, rest, ok := strings.Cut(value, "://")
+	switch {
+	case !ok || build.IsRemote(value):
+		return nil
+	case (kind == "docker-image" || kind == "oci-layout") && rest != "":
+		return nil
+	}
+	return fmt.Errorf("%s:// is not supported: give a directory, a URL, docker-image://IMAGE or oci-layout://DIRECTORY", kind)
+}
+
+// readSSH reads --ssh ID=SOCKET; without a socket it is the user's agent.
+func readSSH(opt *build.Options, f *buildflags.Flags) error {
+	opt.SSH = map[string]string{}
+	for _, s := range f.SSH {
+		id, socket, given := strings.Cut(s, "=")
+		if id == "" || strings.ContainsAny(id, "/\x00") {
+			return fmt.Errorf("--ssh %q: want default or ID=SOCKET", s)
+		}
+		if !given {
+			if socket = os.Getenv("SSH_AUTH_SOCK"); socket == "" {
+				return fmt.Errorf("--ssh %s: no agent runs: SSH_AUTH_SOCK is not set", s)
+			}
+		}
+		fi, err := os.Stat(socket)
+		if err != nil {
+			return fmt.Errorf("--ssh %s: %w", s, err)
+		}
+		if fi.Mode().Type() != fs.ModeSocket {
+			return fmt.Errorf("--ssh %s: %s is not the socket of an agent: keys are given with ssh-add to one", s, socket)
+		}
+		opt.SSH[id] = absolute(socket)
 	}
 	return nil
 }
@@ -234,10 +276,26 @@ func readSecrets(opt *build.Options, f *buildflags.Flags) error {
 }
 
 func readLimits(opt *build.Options, f *buildflags.Flags) (err error) {
+	l := &opt.Limits
 	if f.Memory != "" {
-		if opt.Limits.MemoryBytes, err = units.RAMInBytes(f.Memory); err != nil {
+		if l.MemoryBytes, err = units.RAMInBytes(f.Memory); err != nil {
 			return fmt.Errorf("--memory: %w", err)
 		}
+	}
+	if f.MemorySwap != "" {
+		if err := readSwap(l, f.MemorySwap); err != nil {
+			return fmt.Errorf("--memory-swap: %w", err)
+		}
+	}
+	l.CPUShares, l.CPUSet = f.CPUShares, f.CPUSet
+	if f.CPUQuota > 0 {
+		period := int64(100_000)
+		if f.CPUPeriod > 0 {
+			period = f.CPUPeriod
+		}
+		l.CPUMillis = max(f.CPUQuota*1000/period, 1)
+	} else if f.CPUPeriod != 0 || f.CPUQuota < 0 {
+		return errors.New("--cpu-period goes with --cpu-quota, both above 0")
 	}
 	if f.ShmSize != "" {
 		if opt.ShmBytes, err = units.RAMInBytes(f.ShmSize); err != nil {
@@ -251,6 +309,25 @@ func readLimits(opt *build.Options, f *buildflags.Flags) (err error) {
 		}
 		opt.Ulimits = append(opt.Ulimits, spec.Ulimit{Name: parsed.Name, Soft: parsed.Soft, Hard: parsed.Hard})
 	}
+	return nil
+}
+
+// readSwap reads --memory-swap, which counts memory and swap together.
+func readSwap(l *spec.Limits, value string) error {
+	if value == "-1" {
+		l.SwapBytes = -1
+		return nil
+	}
+	total, err := units.RAMInBytes(value)
+	switch {
+	case err != nil:
+		return err
+	case l.MemoryBytes == 0:
+		return errors.New("--memory has to be given, too")
+	case total < l.MemoryBytes:
+		return errors.New("must not be less than --memory: it counts memory and swap together")
+	}
+	l.SwapBytes, l.NoSwap = total-l.MemoryBytes, total == l.MemoryBytes
 	return nil
 }
 

@@ -26,7 +26,7 @@ func flagsOf(t *testing.T, args ...string) *buildflags.Flags {
 // read does what the functions for single flags do.
 func read(f *buildflags.Flags) (build.Options, error) {
 	var opt build.Options
-	for _, r := range []func(*build.Options, *buildflags.Flags) error{readPairs, readNetwork, readSecrets, readLimits, readEpoch} {
+	for _, r := range []func(*build.Options, *buildflags.Flags) error{readPairs, readNetwork, readSecrets, readSSH, readLimits, readEpoch} {
 		if err := r(&opt, f); err != nil {
 			return opt, err
 		}
@@ -38,11 +38,11 @@ func TestOptions(t *testing.T) {
 	t.Setenv("FROM_ENV", "e")
 	got, err := read(flagsOf(t, "--build-arg", "A=b=c", "--build-arg", "FROM_ENV", "--build-arg", "UNSET_IN_TESTS", "--label", "l=1", "--label", "bare",
 		"--add-host", "h:127.0.0.1", "--add-host", "six=[::1]", "--network", "none", "--secret", "id=s,env=FROM_ENV", "--build-context", "b=docker-image://x",
-		"-m", "64m", "--shm-size", "1g", "--ulimit", "nofile=1:2", "--build-arg", "SOURCE_DATE_EPOCH=5"))
+		"-m", "64m", "--memory-swap", "96m", "--cpu-quota", "50000", "-c", "512", "--cpuset-cpus", "0", "--shm-size", "1g", "--ulimit", "nofile=1:2", "--build-arg", "SOURCE_DATE_EPOCH=5"))
 	want := build.Options{
 		Args: map[string]string{"A": "b=c", "FROM_ENV": "e", "SOURCE_DATE_EPOCH": "5"}, Labels: map[string]string{"l": "1", "bare": ""},
-		Hosts: []string{"h:127.0.0.1", "six:::1"}, Network: "none", Secrets: map[string][]byte{"s": []byte("e")}, Contexts: map[string]string{"b": "docker-image://x"},
-		Limits: spec.Limits{MemoryBytes: 64 << 20}, ShmBytes: 1 << 30, Ulimits: []spec.Ulimit{{Name: "nofile", Soft: 1, Hard: 2}}, Epoch: new(time.Unix(5, 0).UTC()),
+		Hosts: []string{"h:127.0.0.1", "six:::1"}, Network: "none", SSH: map[string]string{}, Secrets: map[string][]byte{"s": []byte("e")}, Contexts: map[string]string{"b": "docker-image://x"},
+		Limits: spec.Limits{MemoryBytes: 64 << 20, SwapBytes: 32 << 20, CPUMillis: 500, CPUShares: 512, CPUSet: "0"}, ShmBytes: 1 << 30, Ulimits: []spec.Ulimit{{Name: "nofile", Soft: 1, Hard: 2}}, Epoch: new(time.Unix(5, 0).UTC()),
 	}
 	if diff := cmp.Diff(want, got); err != nil || diff != "" {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
@@ -50,9 +50,10 @@ func TestOptions(t *testing.T) {
 }
 
 func TestBadOptions(t *testing.T) {
+	t.Setenv("SSH_AUTH_SOCK", "")
 	for _, arg := range []string{
-		"--build-arg==x", "--label==x", "--add-host=nope", "--add-host=h:nowhere", "--allow=security.insecure", "--build-context=x", "--build-context=x=https://h",
-		"--secret=src=x", "--secret=id=../x,src=y", "--secret=id=x,src=/nonexistent", "--memory=much", "--ulimit=x", "--build-arg=SOURCE_DATE_EPOCH=now", "--tag=UPPER:x",
+		"--build-arg==x", "--label==x", "--add-host=nope", "--add-host=h:nowhere", "--allow=security.insecure", "--build-context=x", "--build-context=x=s3://h",
+		"--secret=src=x", "--secret=id=../x,src=y", "--secret=id=x,src=/nonexistent", "--memory=much", "--memory-swap=1g", "--cpu-period=5", "--ssh=default", "--ssh=a/b=/x", "--ssh=x=/dev/null", "--ulimit=x", "--build-arg=SOURCE_DATE_EPOCH=now", "--tag=UPPER:x",
 	} {
 		if _, err := read(flagsOf(t, arg)); err == nil || !strings.Contains(err.Error(), strings.TrimLeft(strings.SplitN(arg, "=", 2)[0], "-")) && !strings.Contains(err.Error(), "SOURCE_DATE_EPOCH") {
 			t.Errorf("%s: %v", arg, err)

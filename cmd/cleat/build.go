@@ -10,7 +10,7 @@ import (
 // would make every other verb slower to start.
 func newBuild(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "build [OPTIONS] PATH | -", Short: "Build an image from a Dockerfile",
+		Use: "build [OPTIONS] PATH | URL | -", Short: "Build an image from a Dockerfile",
 		Annotations: also("image build", "build", "builder build"),
 		Args:        exactly(1),
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {

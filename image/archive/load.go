@@ -56,7 +56,7 @@ func Load(ctx context.Context, store *image.Store, r io.Reader, opt LoadOptions)
 // loader is one Load at work.
 type loader struct {
 	in  *image.Ingest
-	tar *tarIndex
+	tar contents
 	opt LoadOptions
 }
 

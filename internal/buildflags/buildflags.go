@@ -22,7 +22,12 @@ type Flags struct {
 	Memory   string
 	ShmSize  string
 
-	Tags, BuildArgs, Labels, Secrets, Hosts, Contexts, Outputs, Allow, Ulimits []string
+	MemorySwap          string
+	CPUSet              string
+	CPUShares           int64
+	CPUPeriod, CPUQuota int64 // in microseconds
+
+	Tags, BuildArgs, Labels, Secrets, SSH, Hosts, Contexts, Outputs, Allow, Ulimits, NoCacheFilters []string
 
 	NoCache, Pull, Quiet bool
 }
@@ -80,6 +85,11 @@ func Define(fs *pflag.FlagSet) *Flags {
 	fs.StringVar(&f.Progress, "progress", "auto", `Set type of progress output ("auto", "plain", "quiet")`)
 	fs.StringVar(&f.IIDFile, "iidfile", "", "Write the image ID to a file")
 	fs.VarP(size{&f.Memory}, "memory", "m", "Memory limit of each RUN instruction")
+	fs.Var(size{&f.MemorySwap}, "memory-swap", `Memory and swap of each RUN instruction together; "-1" for unlimited swap`)
+	fs.Int64VarP(&f.CPUShares, "cpu-shares", "c", 0, "CPU shares (relative weight)")
+	fs.Int64Var(&f.CPUPeriod, "cpu-period", 0, "Limit the CPU CFS (Completely Fair Scheduler) period")
+	fs.Int64Var(&f.CPUQuota, "cpu-quota", 0, "Limit the CPU CFS (Completely Fair Scheduler) quota")
+	fs.StringVar(&f.CPUSet, "cpuset-cpus", "", `CPUs in which to allow execution ("0-3", "0,1")`)
 	fs.Var(size{&f.ShmSize}, "shm-size", `Size of "/dev/shm"`)
 	for _, l := range []struct {
 		name, short, usage string
@@ -89,8 +99,10 @@ func Define(fs *pflag.FlagSet) *Flags {
 		{"build-arg", "", "Set build-time variables", &f.BuildArgs},
 		{"label", "", "Set metadata for an image", &f.Labels},
 		{"secret", "", `Secret to expose to the build (format: "id=mysecret[,src=/local/secret]")`, &f.Secrets},
+		{"ssh", "", `SSH agent socket to expose to the build (format: "default|<id>[=<socket>]")`, &f.SSH},
+		{"no-cache-filter", "", "Do not cache specified stages", &f.NoCacheFilters},
 		{"add-host", "", `Add a custom host-to-IP mapping (format: "host:ip")`, &f.Hosts},
-		{"build-context", "", `Additional build contexts (e.g., "name=path", "name=docker-image://image")`, &f.Contexts},
+		{"build-context", "", `Additional build contexts (e.g., "name=path", "name=docker-image://image", "name=oci-layout://directory", a URL)`, &f.Contexts},
 		{"output", "o", `Output destination (format: "type=local,dest=path")`, &f.Outputs},
 		{"allow", "", `Allow extra privileged entitlement (e.g., "network.host")`, &f.Allow},
 	} {
@@ -146,19 +158,13 @@ var refusals = []refused{
 	{name: "cgroup-parent", reason: "is not supported: steps run in cleat-build.slice"},
 	{name: "check", reason: notYet, isBool: true, harmless: []string{"false"}},
 	{name: "compress", reason: "is not supported: the context is read where it is", isBool: true, harmless: []string{"false"}},
-	{name: "cpu-period", reason: notYet},
-	{name: "cpu-quota", reason: notYet},
-	{name: "cpu-shares", short: "c", reason: notYet},
-	{name: "cpuset-cpus", reason: notYet},
 	{name: "cpuset-mems", reason: notYet},
 	{name: "debug", short: "D", reason: notYet, isBool: true, harmless: []string{"false"}},
 	{name: "disable-content-trust", reason: "can only be true: there is no content trust", isBool: true, harmless: []string{"true"}},
 	{name: "force-rm", reason: "can only be true: nothing of a failed step stays", isBool: true, harmless: []string{"true"}},
 	{name: "isolation", reason: "is for Windows containers only", harmless: []string{"default"}},
 	{name: "load", reason: "can only be true: images are built where they are run", isBool: true, harmless: []string{"true"}},
-	{name: "memory-swap", reason: notYet},
 	{name: "metadata-file", reason: notYet},
-	{name: "no-cache-filter", reason: notYet},
 	{name: "policy", reason: notYet},
 	{name: "provenance", reason: noAttests, harmless: []string{"false"}},
 	{name: "push", reason: "is not supported: push the image with 'cleat push'", isBool: true, harmless: []string{"false"}},
@@ -166,7 +172,6 @@ var refusals = []refused{
 	{name: "sbom", reason: noAttests, harmless: []string{"false"}},
 	{name: "security-opt", reason: "is not supported: steps run in the sandbox of an ordinary container"},
 	{name: "squash", reason: notYet, isBool: true, harmless: []string{"false"}},
-	{name: "ssh", reason: "is not supported: agents are not forwarded"},
 	{name: "stream", reason: notYet, isBool: true, harmless: []string{"false"}},
 }
 
