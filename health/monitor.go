@@ -10,14 +10,6 @@ import (
 	"github.com/cleat-project/cleat/state"
 )
 
-// Docker's defaults.
-const (
-	defaultInterval      = 30 * time.Second
-	defaultTimeout       = 30 * time.Second
-	defaultStartInterval = 5 * time.Second
-	defaultRetries       = 3
-)
-
 // logLength is how many results are kept, as in Docker.
 const logLength = 5
 
@@ -53,6 +45,11 @@ type monitor struct {
 	started time.Time
 	health  state.Health
 	target  target
+
+	// awaited says that connections wait for the first success. Then it is looked
+	// for between the checks as well.
+	awaited bool
+	nextIn  time.Duration // from one look to the next
 }
 
 // run checks until ctx is done. A daemon that takes over from another goes on with
@@ -62,25 +59,24 @@ func (m *monitor) run(ctx context.Context) {
 	if n := len(m.health.Log); n > 0 && m.health.Log[n-1].End.After(last) {
 		last = m.health.Log[n-1].End
 	}
-	timer := time.NewTimer(time.Until(last.Add(m.interval(time.Now()))))
-	defer timer.Stop()
+	due := last.Add(m.interval(time.Now()))
 	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-timer.C:
+		if !m.look(ctx, due) {
+			if !sleep(ctx, time.Until(due)) {
+				return
+			}
+			m.once(ctx)
 		}
-		m.once(ctx)
-		timer.Reset(m.interval(time.Now()))
+		due = time.Now().Add(m.interval(time.Now()))
 	}
 }
 
 // interval is the time until the next check.
 func (m *monitor) interval(now time.Time) time.Duration {
 	if m.health.Status == state.HealthStarting && now.Sub(m.started) < m.check.StartPeriod {
-		return or(m.check.StartInterval, defaultStartInterval)
+		return or(m.check.StartInterval, spec.HealthStartInterval)
 	}
-	return or(m.check.Interval, defaultInterval)
+	return or(m.check.Interval, spec.HealthInterval)
 }
 
 // once does one check. What was under way when the container was paused, or ended,
@@ -103,7 +99,7 @@ func (m *monitor) once(ctx context.Context) {
 
 // probe runs the command within its time. It reports false if there is no result.
 func (m *monitor) probe(ctx context.Context) (r state.HealthResult, ok bool) {
-	timeout := or(m.check.Timeout, defaultTimeout)
+	timeout := or(m.check.Timeout, spec.HealthTimeout)
 	within, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	timer := time.AfterFunc(timeout, func() {
@@ -150,7 +146,7 @@ func (m *monitor) apply(r state.HealthResult) {
 	case h.Status == state.HealthStarting && r.Start.Sub(m.started) < m.check.StartPeriod:
 	default:
 		h.FailingStreak++
-		if h.FailingStreak >= or(m.check.Retries, defaultRetries) {
+		if h.FailingStreak >= or(m.check.Retries, spec.HealthRetries) {
 			h.Status = state.HealthUnhealthy
 		}
 	}

@@ -128,20 +128,10 @@ func (r *run) passOn(ctx context.Context) {
 		if _, err = receive(rc.Read, 0); err != nil {
 			break
 		}
-		pause(ctx)
+		sleep(ctx, noticePause)
 	}
 	if ctx.Err() == nil {
 		r.warn("read what container %q says: %v, ignoring", r.container.Name, err)
-	}
-}
-
-// pause waits for noticePause.
-func pause(ctx context.Context) {
-	t := time.NewTimer(noticePause)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-	case <-t.C:
 	}
 }
 

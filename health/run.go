@@ -62,7 +62,7 @@ func (r *run) monitor() *monitor {
 	if h.Run != r.live.InvocationID {
 		h = state.Health{Run: r.live.InvocationID, Status: state.HealthStarting, Log: h.Log}
 	}
-	return &monitor{check: *r.container.Healthcheck, started: r.live.StartedAt, health: h, target: r}
+	return &monitor{check: *r.container.Healthcheck, started: r.live.StartedAt, health: h, target: r, awaited: r.container.Activation.Mode == spec.ActivateProxy}
 }
 
 func (r *run) probe(ctx context.Context) (code int, output string, err error) {

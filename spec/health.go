@@ -13,8 +13,16 @@ const (
 	HealthKill    HealthAction = "kill"    // SIGKILL; the restart policy says what follows
 )
 
+// Docker's defaults of a Healthcheck.
+const (
+	HealthInterval      = 30 * time.Second
+	HealthTimeout       = 30 * time.Second
+	HealthStartInterval = 5 * time.Second
+	HealthRetries       = 3
+)
+
 // Healthcheck says how to find out whether a container does its work. Zero
-// durations and retries mean Docker's defaults, see the methods.
+// durations and retries mean Docker's defaults.
 type Healthcheck struct {
 	// Test is in Docker's form: {"NONE"} for no check, {"CMD", argument…}, or
 	// {"CMD-SHELL", command}; empty means none as well.

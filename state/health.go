@@ -1,11 +1,14 @@
 package state
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/cleat-project/cleat/internal/fsx"
 	"github.com/cleat-project/cleat/spec"
@@ -48,6 +51,32 @@ func (s *Store) LoadHealth(id string) (Health, error) {
 
 // SaveHealth stores the record of container id's health checks.
 func (s *Store) SaveHealth(id string, h Health) error { return s.writeVolatile(s.healthPath(id), h) }
+
+// AwaitHealthy returns once the checks of container id have found its run, which
+// is Live.InvocationID, to be healthy. Else it returns when ctx is done, with its
+// cause.
+func (s *Store) AwaitHealthy(ctx context.Context, id, run string) error {
+	if err := makeDirs(s.healthDir()); err != nil {
+		return err
+	}
+	f, err := watchDirs(map[string]uint32{s.healthDir(): unix.IN_MOVED_TO})
+	if err != nil {
+		return err
+	}
+	defer func() { go f.Close() }() // the kernel takes its time for that
+	for {
+		h, err := s.LoadHealth(id)
+		if err == nil && h.Run == run && h.Status == HealthHealthy {
+			return nil
+		}
+		if err != nil && !errors.Is(err, spec.ErrNotFound) {
+			return err
+		}
+		if err := nextEvent(ctx, f); err != nil {
+			return err
+		}
+	}
+}
 
 // ForgetHealth removes that record, if there is one.
 func (s *Store) ForgetHealth(id string) error {

@@ -39,6 +39,7 @@ func proxyFor(ctx context.Context, store *state.Store, id string) error {
 	if c.Activated() {
 		cfg.Wake = func(ctx context.Context) error { return wake(ctx, c) }
 		cfg.Lead = func(ctx context.Context, p netd.Port) error { return h.Lead(ctx, id, p) }
+		waits(&cfg, store, h, c)
 	}
 	err = proxy.Serve(ctx, cfg)
 	if errors.Is(err, daemon.ErrSignal) {

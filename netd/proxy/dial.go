@@ -34,8 +34,10 @@ var (
 	errClosing = errors.New("the container is about to be ended")
 )
 
-// dial connects to the container, which is woken if need be, once it listens.
+// dial connects to the container, which is woken if need be, once it is ready and
+// listens.
 func (s *server) dial(ctx context.Context, p netd.Port, six bool) (net.Conn, Run, error) {
+	lasting := ctx
 	ctx, cancel := context.WithTimeout(ctx, s.Patience)
 	defer cancel()
 	ended := 0
@@ -43,7 +45,7 @@ func (s *server) dial(ctx context.Context, p netd.Port, six bool) (net.Conn, Run
 		run, err := s.run(ctx)
 		var conn net.Conn
 		if err == nil {
-			conn, err = s.reach(ctx, run, p, six)
+			conn, err = s.await(ctx, lasting, run, p, six)
 		}
 		if err == nil {
 			// Whoever is about to end the run has either seen the connection, and lets

@@ -37,6 +37,15 @@ type Config struct {
 	// be started: then there is nothing to carry to without a run.
 	Wake func(context.Context) error
 
+	// Ready returns once a run may be handed connections, beyond that it listens. It
+	// is asked once for each run, and no longer than that lasts. Nil means that every
+	// run may.
+	Ready func(context.Context, Run) error
+
+	// Hold is called when a connection begins to wait for a run that is under way,
+	// and what it returns when it no longer does. Nil for nobody.
+	Hold func(Run) (release func())
+
 	// Lead is told of each port that the container has been seen to listen at. Nil
 	// for nobody.
 	Lead func(context.Context, netd.Port) error
@@ -44,7 +53,7 @@ type Config struct {
 	// Warn is told, in a sentence, what went wrong with single connections.
 	Warn func(sentence string)
 
-	Patience time.Duration // how long a connection waits for the container to listen; 0 means DefaultPatience
+	Patience time.Duration // how long a connection waits for the container to be ready, and to listen; 0 means DefaultPatience
 	Linger   time.Duration // how long to wait for the next connection before Serve returns; 0 means DefaultLinger
 	FlowIdle time.Duration // after how long without a datagram a UDP flow is over; 0 means DefaultFlowIdle
 }
@@ -85,6 +94,7 @@ type server struct {
 	busy  busy
 	ends  ends
 	waker waker
+	ready ready
 }
 
 // Serve carries connections until there are none, for as long as Config.Linger, or
