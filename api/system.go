@@ -97,7 +97,7 @@ func (s *Server) events(w http.ResponseWriter, r *request) error {
 		if err != nil {
 			return err
 		}
-		line, err := json.Marshal(convertEvent(ev, r.version))
+		line, err := json.Marshal(convertEvent(ev))
 		if err != nil {
 			return err
 		}
@@ -143,7 +143,9 @@ func eventForm(accept string, v version) (mediaType, prefix string) {
 	return types.MediaTypeJSON, ""
 }
 
-// eventAnswer is an event, with what versions before 1.52 had twice.
+// eventAnswer is an event, with what it has twice. Docker leaves that out from
+// version 1.52 on; here it stays, since docker-compose 1.29, which asks for the
+// newest version there is, cannot do without.
 type eventAnswer struct {
 	Status string `json:"status,omitempty"`
 	ID     string `json:"id,omitempty"`
@@ -152,7 +154,7 @@ type eventAnswer struct {
 }
 
 // convertEvent turns an event into Docker's form.
-func convertEvent(ev engine.Event, v version) eventAnswer {
+func convertEvent(ev engine.Event) eventAnswer {
 	out := eventAnswer{Message: events.Message{
 		Type: events.Type(ev.Type), Action: events.Action(ev.Action), Scope: "local",
 		Actor: events.Actor{ID: ev.Object, Attributes: maps.Clone(ev.Attributes)}, Time: ev.Time.Unix(), TimeNano: ev.Time.UnixNano(),
@@ -160,7 +162,7 @@ func convertEvent(ev engine.Event, v version) eventAnswer {
 	if out.Actor.Attributes == nil {
 		out.Actor.Attributes = map[string]string{}
 	}
-	if v < 52 && (out.Type == events.ContainerEventType || out.Type == events.ImageEventType) {
+	if out.Type == events.ContainerEventType || out.Type == events.ImageEventType {
 		out.Status, out.ID = ev.Action, ev.Object
 		if out.Type == events.ContainerEventType {
 			out.From = ev.Attributes["image"]

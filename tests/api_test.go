@@ -382,7 +382,12 @@ type screen struct {
 
 func (s apiSite) terminal(t *testing.T, args ...string) *screen {
 	t.Helper()
-	cmd := s.docker(t, args...)
+	return onTerminal(t, s.docker(t, args...))
+}
+
+// onTerminal starts a command on a pseudo terminal.
+func onTerminal(t *testing.T, cmd *exec.Cmd) *screen {
+	t.Helper()
 	f, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 33, Cols: 77})
 	if err != nil {
 		t.Fatal(err)
