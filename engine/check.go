@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cleat-project/cleat/internal/fsx"
+	"github.com/cleat-project/cleat/internal/pause"
 	"github.com/cleat-project/cleat/journal/stdio"
 	"github.com/cleat-project/cleat/spec"
 	"github.com/cleat-project/cleat/supervisor"
@@ -38,7 +39,7 @@ const (
 func (e *Engine) Check(ctx context.Context, repair bool) ([]Finding, error) {
 	found, err := e.look(ctx, false)
 	for n := 1; n < looks && err == nil && len(found) > 0; n++ {
-		if err = pause(ctx, lookAgain); err != nil {
+		if err = pause.For(ctx, lookAgain); err != nil {
 			break
 		}
 		var now []Finding
@@ -49,17 +50,6 @@ func (e *Engine) Check(ctx context.Context, repair bool) ([]Finding, error) {
 		return found, err
 	}
 	return e.look(ctx, true)
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-t.C:
-		return nil
-	}
 }
 
 // look goes through everything once.

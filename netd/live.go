@@ -101,7 +101,7 @@ func (r Lives) Load(containerID string) (Live, error) {
 	if err != nil {
 		return Live{}, err
 	}
-	return l, readJSON(path, &l)
+	return l, fsx.ReadJSON(path, &l)
 }
 
 // Remove removes the record of a container, if there is one.

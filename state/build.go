@@ -61,7 +61,7 @@ func (s *Store) readBuildRecord(key string) (BuildRecord, error) {
 	}
 	var r BuildRecord
 	path := s.buildPath("steps", key)
-	if err := readJSON(path, &r); err != nil || r.Key != key {
+	if err := fsx.ReadJSON(path, &r); err != nil || r.Key != key {
 		return BuildRecord{}, fmt.Errorf("build record %s: %w", spec.ShortID(key), spec.ErrNotFound)
 	}
 	if fi, err := os.Stat(path); err == nil {
@@ -247,7 +247,7 @@ func (s *Store) BuildMounts() ([]BuildMount, error) {
 	var all []BuildMount
 	for _, name := range names {
 		m := BuildMount{}
-		_ = readJSON(filepath.Join(s.buildPath("mounts", name), "mount.json"), &m) // what it is called is for show
+		_ = fsx.ReadJSON(filepath.Join(s.buildPath("mounts", name), "mount.json"), &m) // what it is called is for show
 		m.Name = name
 		if fi, err := os.Stat(s.BuildMountDir(name)); err == nil {
 			m.Used = fi.ModTime()

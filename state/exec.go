@@ -30,7 +30,7 @@ func (s *Store) LoadExec(id string, record any) error {
 	if !isID(id) {
 		return spec.ErrNotFound
 	}
-	return readJSON(s.execPath(id), record)
+	return fsx.ReadJSON(s.execPath(id), record)
 }
 
 // ClaimExec takes the start of the command id, which can be had once. It

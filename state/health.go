@@ -45,7 +45,7 @@ type HealthResult struct {
 // returns spec.ErrNotFound.
 func (s *Store) LoadHealth(id string) (Health, error) {
 	var h Health
-	err := readJSON(s.healthPath(id), &h)
+	err := fsx.ReadJSON(s.healthPath(id), &h)
 	return h, err
 }
 

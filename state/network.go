@@ -47,7 +47,7 @@ func (s *Store) SaveNetwork(id string, record any) error {
 // LoadNetwork reads the record of network id into what record points to. That
 // there is none is spec.ErrNotFound.
 func (s *Store) LoadNetwork(id string, record any) error {
-	err := readJSON(s.networkPath(id), record)
+	err := fsx.ReadJSON(s.networkPath(id), record)
 	if errors.Is(err, spec.ErrNotFound) {
 		return fmt.Errorf("no such network: %s: %w", spec.ShortID(id), spec.ErrNotFound)
 	}
@@ -117,7 +117,7 @@ func (s *Store) DropNetwork(id string) error {
 // LoadHiddenNetwork reads the record of a network that is hidden into what record
 // points to.
 func (s *Store) LoadHiddenNetwork(id string, record any) error {
-	return readJSON(s.hiddenPath(id), record)
+	return fsx.ReadJSON(s.hiddenPath(id), record)
 }
 
 // HiddenNetworkIDs returns the ids of the networks that are being removed, or

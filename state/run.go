@@ -63,7 +63,7 @@ type Live struct {
 // LoadRun returns the record of the latest run, the zero Run if there is none.
 func (s *Store) LoadRun(id string) (Run, error) {
 	var r Run
-	err := readJSON(filepath.Join(s.Dir(id), "state.json"), &r)
+	err := fsx.ReadJSON(filepath.Join(s.Dir(id), "state.json"), &r)
 	if errors.Is(err, spec.ErrNotFound) {
 		r, err = Run{}, nil
 	}
@@ -114,12 +114,12 @@ func (s *Store) SaveRun(id string, r Run) error {
 // returns spec.ErrNotFound.
 func (s *Store) LoadLive(id string) (Live, error) {
 	var l Live
-	err := readJSON(s.livePath(id), &l)
+	err := fsx.ReadJSON(s.livePath(id), &l)
 	if errors.Is(err, spec.ErrNotFound) {
-		err = readJSON(s.startingPath(id), &l)
+		err = fsx.ReadJSON(s.startingPath(id), &l)
 	}
 	if errors.Is(err, spec.ErrNotFound) { // confirmed between the two
-		err = readJSON(s.livePath(id), &l)
+		err = fsx.ReadJSON(s.livePath(id), &l)
 	}
 	return l, err
 }
@@ -234,7 +234,7 @@ func (s *Store) removeLive(id string) error {
 // announcement since the last boot, it returns spec.ErrNotFound.
 func (s *Store) LoadExit(id string) (Exit, error) {
 	var exit Exit
-	err := readJSON(s.exitPath(id), &exit)
+	err := fsx.ReadJSON(s.exitPath(id), &exit)
 	return exit, err
 }
 
@@ -270,20 +270,6 @@ func (s *Store) writeVolatile(path string, v any) error {
 		return err
 	}
 	return writeJSON(path, v, fsx.WriteFileVolatile)
-}
-
-func readJSON(path string, into any) error {
-	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("%s: %w", path, spec.ErrNotFound)
-	}
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(data, into); err != nil {
-		return fmt.Errorf("decode %s: %w", path, err)
-	}
-	return nil
 }
 
 func writeJSON(path string, v any, write func(string, []byte, os.FileMode) error) error {

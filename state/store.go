@@ -251,7 +251,7 @@ func (s *Store) idOfName(name string) (string, error) {
 // Load returns container id.
 func (s *Store) Load(id string) (spec.Container, error) {
 	var c spec.Container
-	if err := readJSON(filepath.Join(s.Dir(id), containerFile), &c); err != nil {
+	if err := fsx.ReadJSON(filepath.Join(s.Dir(id), containerFile), &c); err != nil {
 		return c, err
 	}
 	return c, nil

@@ -107,7 +107,7 @@ func (s *Store) LoadVolume(name string) (Volume, error) {
 	if name == "" || name[0] == '.' || filepath.Base(name) != name {
 		return v, fmt.Errorf("no such volume: %s: %w", name, spec.ErrNotFound)
 	}
-	err := readJSON(filepath.Join(s.volumes(), name, volumeFile), &v)
+	err := fsx.ReadJSON(filepath.Join(s.volumes(), name, volumeFile), &v)
 	if errors.Is(err, spec.ErrNotFound) {
 		return v, fmt.Errorf("no such volume: %s: %w", name, spec.ErrNotFound)
 	}

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"strings"
 	"syscall"
 
@@ -18,6 +17,7 @@ import (
 	"github.com/cleat-project/cleat/build"
 	"github.com/cleat-project/cleat/engine"
 	"github.com/cleat-project/cleat/internal/buildflags"
+	"github.com/cleat-project/cleat/internal/interrupt"
 )
 
 // version is set by the linker.
@@ -28,33 +28,18 @@ func main() {
 	os.Exit(run(os.Args[1:]))
 }
 
-// interrupted is the cause of a context that a signal has cancelled.
-type interrupted struct{ sig syscall.Signal }
-
-func (e interrupted) Error() string {
-	return fmt.Sprintf("interrupted by signal %d (%s)", int(e.sig), e.sig)
-}
-
 // run is main with its exit status.
 func run(args []string) int {
-	ctx, cancel := context.WithCancelCause(context.Background())
-	defer cancel(nil)
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
-	go func() {
-		if sig, ok := (<-signals).(syscall.Signal); ok {
-			signal.Stop(signals) // the next one ends the program
-			cancel(interrupted{sig})
-		}
-	}()
+	ctx, release := interrupt.Context(context.Background())
+	defer release()
 	err := command(ctx, args, stdio{os.Stdin, os.Stdout, os.Stderr})
-	var sig interrupted
+	var sig interrupt.Error
 	switch {
 	case err == nil:
 		return 0
 	case errors.As(context.Cause(ctx), &sig):
 		fmt.Fprintln(os.Stderr, "ERROR: "+sig.Error())
-		return 128 + int(sig.sig)
+		return 128 + int(sig.Signal)
 	}
 	report(os.Stderr, err)
 	return 1

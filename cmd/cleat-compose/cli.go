@@ -16,6 +16,7 @@ import (
 
 	"github.com/cleat-project/cleat/compose"
 	"github.com/cleat-project/cleat/engine"
+	"github.com/cleat-project/cleat/internal/interrupt"
 	"github.com/cleat-project/cleat/spec"
 )
 
@@ -260,14 +261,14 @@ func (c *cli) report(cmd *cobra.Command, err error) int {
 	if cmd != nil && cmd.Context() != nil {
 		ctx = cmd.Context()
 	}
-	sig, interrupted := errors.AsType[signalError](context.Cause(ctx))
+	sig, interrupted := errors.AsType[interrupt.Error](context.Cause(ctx))
 	if !interrupted || !errors.Is(err, context.Canceled) {
 		for line := range strings.SplitSeq(engine.Sentence(err), "\n") {
 			fmt.Fprintf(c.err, "cleat: %s\n", line)
 		}
 	}
 	if interrupted {
-		return 128 + int(sig.sig)
+		return 128 + int(sig.Signal)
 	}
 	if usage {
 		fmt.Fprintf(c.err, "\nRun '%s --help' for more information\n", cmd.CommandPath())

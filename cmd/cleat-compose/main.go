@@ -8,11 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/cleat-project/cleat/engine"
 	"github.com/cleat-project/cleat/host"
+	"github.com/cleat-project/cleat/internal/interrupt"
 )
 
 // version is set by the linker.
@@ -25,7 +24,7 @@ func main() {
 
 // run is main with its exit status.
 func run(args []string) int {
-	ctx, release := signalContext(context.Background())
+	ctx, release := interrupt.Context(context.Background())
 	defer release()
 	c := &cli{in: os.Stdin, out: os.Stdout, err: os.Stderr, releaseSignals: release}
 	defer c.close()
@@ -33,29 +32,6 @@ func run(args []string) int {
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
 	return c.report(cmd, err)
-}
-
-// signalError is the cause of a context that a signal has cancelled.
-type signalError struct{ sig syscall.Signal }
-
-func (e signalError) Error() string {
-	return fmt.Sprintf("interrupted by signal %d (%s)", int(e.sig), e.sig)
-}
-
-// signalContext returns a context that the first SIGINT, SIGTERM or SIGHUP
-// cancels; a second one ends the program.
-func signalContext(parent context.Context) (ctx context.Context, release func()) {
-	ctx, cancel := context.WithCancelCause(parent)
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
-	go func() {
-		sig := <-signals
-		signal.Stop(signals)
-		if s, ok := sig.(syscall.Signal); ok {
-			cancel(signalError{s})
-		}
-	}()
-	return ctx, func() { signal.Stop(signals) }
 }
 
 // exitCode ends the program with a code, without a word.

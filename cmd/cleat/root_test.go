@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cleat-project/cleat/engine"
+	"github.com/cleat-project/cleat/internal/interrupt"
 	"github.com/cleat-project/cleat/spec"
 )
 
@@ -261,7 +262,7 @@ func TestReport(t *testing.T) {
 func TestReportOfASignal(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancelCause(t.Context())
-	cancel(signalError{15})
+	cancel(interrupt.Error{Signal: 15})
 	cmd := &cobra.Command{}
 	cmd.SetContext(ctx)
 	for _, err := range []error{context.Canceled, context.Cause(ctx)} {

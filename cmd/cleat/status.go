@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/cleat-project/cleat/engine"
+	"github.com/cleat-project/cleat/internal/interrupt"
 )
 
 // The exit codes of cleat itself, which are Docker's.
@@ -78,11 +79,11 @@ func report(w io.Writer, cmd *cobra.Command, err error) int {
 	if code, ok := errors.AsType[exitCode](err); ok {
 		return int(code)
 	}
-	if sig, ok := errors.AsType[signalError](context.Cause(contextOf(cmd))); ok {
-		if _, told := errors.AsType[signalError](err); !told && !errors.Is(err, context.Canceled) {
+	if sig, ok := errors.AsType[interrupt.Error](context.Cause(contextOf(cmd))); ok {
+		if _, told := errors.AsType[interrupt.Error](err); !told && !errors.Is(err, context.Canceled) {
 			printError(w, err)
 		}
-		return 128 + int(sig.sig)
+		return 128 + int(sig.Signal)
 	}
 	if refused, ok := errors.AsType[refusedError](err); ok { // of a flag before the verb, for which there is no flagError
 		err = usageError{refused, exitOwn, "Run"}

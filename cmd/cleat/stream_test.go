@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/moby/term"
+
+	"github.com/cleat-project/cleat/internal/interrupt"
 )
 
 // echo is a container that says hello, sends back what it gets, and ends with
@@ -86,7 +88,7 @@ func TestStream(t *testing.T) {
 func TestStreamEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancelCause(t.Context())
-	cancel(signalError{syscall.SIGTERM})
+	cancel(interrupt.Error{Signal: syscall.SIGTERM})
 	c := &cli{in: strings.NewReader(""), out: io.Discard, err: io.Discard}
 	if err := c.stream(ctx, newEcho(), streams{stdout: true}); err == nil {
 		t.Error("no error")

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cleat-project/cleat/internal/pause"
 	"github.com/cleat-project/cleat/spec"
 )
 
@@ -224,13 +225,5 @@ func addCertificate(config *tls.Config, path string) error {
 
 // pause waits before attempt number n, counted from 1, is repeated.
 func (c *Client) pause(ctx context.Context, n int) error {
-	wait := min(c.opt.RetryWait<<(n-1), 8*time.Second)
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	return pause.For(ctx, min(c.opt.RetryWait<<(n-1), 8*time.Second))
 }

@@ -1,9 +1,10 @@
-// Package fsx has the two file operations that everything durable in cleat
-// rests on: replacing a file atomically and holding an advisory lock.
+// Package fsx has the file operations that everything in cleat rests on: replacing a
+// file atomically, reading a record, holding an advisory lock.
 package fsx
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +12,8 @@ import (
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cleat-project/cleat/spec"
 )
 
 // TempPattern is the os.CreateTemp pattern of a file that IsTemp recognizes.
@@ -179,4 +182,19 @@ func flock(f *os.File, how int) error {
 func Exists(path string) bool {
 	_, err := os.Lstat(path)
 	return !errors.Is(err, fs.ErrNotExist)
+}
+
+// ReadJSON decodes a file. If it does not exist, the error wraps spec.ErrNotFound.
+func ReadJSON(path string, into any) error {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("%s: %w", path, spec.ErrNotFound)
+	}
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(data, into); err != nil {
+		return fmt.Errorf("decode %s: %w", path, err)
+	}
+	return nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cleat-project/cleat/internal/pause"
 	"github.com/cleat-project/cleat/internal/seqpacket"
 	"github.com/cleat-project/cleat/spec"
 )
@@ -121,7 +122,7 @@ func (b *Broker) acceptAll(ctx context.Context) error {
 			}
 		case errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOMEM):
 			b.warn("accept connection: %v, retrying", err)
-			if err := pause(ctx, retryPause); err != nil {
+			if err := pause.For(ctx, retryPause); err != nil {
 				return err
 			}
 		case err != nil:

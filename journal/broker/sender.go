@@ -12,6 +12,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/cleat-project/cleat/internal/pause"
 )
 
 // JournalSocket is where journald takes entries in its native protocol.
@@ -139,21 +141,9 @@ func (j *journalSocket) send(ctx context.Context, h *mmsghdr, d *datagram) error
 			j.warn("send to journal: %v, retrying", err)
 			warned = true
 		}
-		if err := pause(ctx, retryPause); err != nil {
+		if err := pause.For(ctx, retryPause); err != nil {
 			return err
 		}
-	}
-}
-
-// pause waits for d or until ctx is done.
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
 }
 

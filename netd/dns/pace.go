@@ -6,6 +6,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/cleat-project/cleat/internal/pause"
 )
 
 // paceWindow is the time over which questions are counted.
@@ -34,19 +36,7 @@ func (p *pace) wait(ctx context.Context) bool {
 	rest := p.until.Sub(now)
 	over := p.used > p.limit
 	p.mu.Unlock()
-	return !over && ctx.Err() == nil || over && wait(ctx, rest)
-}
-
-// wait reports whether d has passed before ctx was done.
-func wait(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+	return !over && ctx.Err() == nil || over && pause.For(ctx, rest) == nil
 }
 
 // scarce reports whether err is about something that the whole system is short

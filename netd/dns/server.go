@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
+
+	"github.com/cleat-project/cleat/internal/pause"
 )
 
 // View is what one container sees.
@@ -147,7 +149,7 @@ func (s *Server) ServeStream(ctx context.Context, l net.Listener, view func() Vi
 		if errors.Is(err, net.ErrClosed) {
 			return nil
 		}
-		if scarce(err) && wait(ctx, scarcePause) {
+		if scarce(err) && pause.For(ctx, scarcePause) == nil {
 			<-slots
 			continue
 		}

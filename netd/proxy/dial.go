@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cleat-project/cleat/internal/pause"
 	"github.com/cleat-project/cleat/netd"
 	"github.com/cleat-project/cleat/spec"
 )
@@ -60,7 +61,7 @@ func (s *server) dial(ctx context.Context, p netd.Port, six bool) (net.Conn, Run
 			ended++
 		}
 		again := errors.Is(err, errClosing) || errors.Is(err, errEnded) && ended < maxRuns
-		if !again || s.Wake == nil || !pause(ctx, wait) {
+		if !again || s.Wake == nil || pause.For(ctx, wait) != nil {
 			return nil, run, err
 		}
 	}
@@ -170,7 +171,7 @@ func (s *server) reach(ctx context.Context, run Run, p netd.Port, six bool) (net
 		if err := s.over(run); err != nil {
 			return nil, err
 		}
-		if !pause(alive, wait) {
+		if pause.For(alive, wait) != nil {
 			if ctx.Err() == nil {
 				return nil, errEnded
 			}

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cleat-project/cleat/internal/pause"
 	"github.com/cleat-project/cleat/netd"
 	"github.com/cleat-project/cleat/spec"
 )
@@ -92,7 +93,7 @@ func (d *packets) accept(ctx context.Context) {
 			return
 		}
 		if err != nil { // of an answer that did not arrive
-			if !pause(ctx, firstPause) {
+			if pause.For(ctx, firstPause) != nil {
 				return
 			}
 			continue

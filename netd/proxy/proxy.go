@@ -19,6 +19,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cleat-project/cleat/internal/pause"
 	"github.com/cleat-project/cleat/netd"
 	"github.com/cleat-project/cleat/spec"
 )
@@ -179,7 +180,7 @@ func (d stream) accept(ctx context.Context) {
 		}
 		if err != nil { // of one connection, or for want of descriptors: the next may work
 			d.s.Warn(fmt.Sprintf("accept at port %s: %v", d.port, err))
-			if !pause(ctx, acceptPause) {
+			if pause.For(ctx, acceptPause) != nil {
 				return
 			}
 			continue
@@ -194,18 +195,6 @@ func (d stream) accept(ctx context.Context) {
 
 // acceptPause keeps a lack of descriptors from becoming a lack of time as well.
 const acceptPause = 100 * time.Millisecond
-
-// pause waits for d and reports whether ctx goes on.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
 
 // carry carries one connection to its end.
 func (s *server) carry(ctx context.Context, client *net.TCPConn, p netd.Port) {

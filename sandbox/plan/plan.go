@@ -6,14 +6,13 @@ package plan
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/cleat-project/cleat/internal/fsx"
 	"github.com/cleat-project/cleat/spec"
 )
 
@@ -123,7 +122,7 @@ type Stdio struct {
 // LoadAnnex reads the annex alone of the plan in dir; see Load.
 func LoadAnnex(dir string) (Annex, error) {
 	var a Annex
-	if err := read(filepath.Join(dir, AnnexFile), &a); err != nil {
+	if err := fsx.ReadJSON(filepath.Join(dir, AnnexFile), &a); err != nil {
 		return Annex{}, err
 	}
 	if a.Version != Version {
@@ -136,7 +135,7 @@ func LoadAnnex(dir string) (Annex, error) {
 // spec.ErrNotFound.
 func Load(dir string) (Plan, error) {
 	p := Plan{Config: new(specs.Spec)}
-	if err := read(filepath.Join(dir, ConfigFile), p.Config); err != nil {
+	if err := fsx.ReadJSON(filepath.Join(dir, ConfigFile), p.Config); err != nil {
 		return Plan{}, err
 	}
 	var err error
@@ -144,20 +143,6 @@ func Load(dir string) (Plan, error) {
 		return Plan{}, err
 	}
 	return p, nil
-}
-
-func read(path string, into any) error {
-	data, err := os.ReadFile(path)
-	if errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("%s: %w", path, spec.ErrNotFound)
-	}
-	if err != nil {
-		return err
-	}
-	if err := json.Unmarshal(data, into); err != nil {
-		return fmt.Errorf("decode %s: %w", path, err)
-	}
-	return nil
 }
 
 // Encode returns the content of the plan's files by name.

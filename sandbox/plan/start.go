@@ -4,6 +4,8 @@ import (
 	"path/filepath"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/cleat-project/cleat/internal/fsx"
 )
 
 // LoadStart reads the plan in dir as Load does, but of config.json only what a
@@ -12,7 +14,7 @@ import (
 // of the text is the seccomp profile, which the annex has in compiled form.
 func LoadStart(dir string) (Plan, error) {
 	var c config
-	if err := read(filepath.Join(dir, ConfigFile), &c); err != nil {
+	if err := fsx.ReadJSON(filepath.Join(dir, ConfigFile), &c); err != nil {
 		return Plan{}, err
 	}
 	a, err := LoadAnnex(dir)

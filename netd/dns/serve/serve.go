@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cleat-project/cleat/internal/fdstore"
+	"github.com/cleat-project/cleat/internal/pause"
 	"github.com/cleat-project/cleat/internal/seqpacket"
 	"github.com/cleat-project/cleat/netd"
 	"github.com/cleat-project/cleat/netd/dns"
@@ -140,7 +141,7 @@ func (s *Server) acceptAll(ctx context.Context) error {
 			}
 		case errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOMEM):
 			s.cfg.Warn("accept connection: %v, retrying", err)
-			if err := pause(ctx, retryPause); err != nil {
+			if err := pause.For(ctx, retryPause); err != nil {
 				return err
 			}
 		case err != nil:
@@ -148,17 +149,6 @@ func (s *Server) acceptAll(ctx context.Context) error {
 		default:
 			s.welcome(ctx, fd)
 		}
-	}
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
 }
 
