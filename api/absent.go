@@ -21,11 +21,3 @@ func notASwarm(*Server, http.ResponseWriter, *request) error {
 
 // listPlugins says that there are no plugins.
 func (s *Server) listPlugins(w http.ResponseWriter, _ *request) error { return ok(w, []struct{}{}) }
-
-// pruneBuild says that there is no build cache.
-func (s *Server) pruneBuild(w http.ResponseWriter, _ *request) error {
-	return ok(w, struct {
-		CachesDeleted  []string
-		SpaceReclaimed uint64
-	}{[]string{}, 0})
-}

@@ -87,6 +87,7 @@ type imageBackend interface {
 	Tag(ctx context.Context, source, target string) error
 	RemoveImage(ctx context.Context, ref string, opt engine.RemoveImageOptions) ([]engine.RemovedImage, error)
 	PruneImages(ctx context.Context, opt engine.PruneImagesOptions) (engine.Pruned, error)
+	PruneBuilds(ctx context.Context, opt engine.PruneBuildsOptions) (engine.Pruned, error)
 }
 
 type transferBackend interface {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/moby/moby/api/types/build"
 	"github.com/moby/moby/api/types/image"
 	"github.com/moby/moby/api/types/volume"
 
@@ -15,10 +16,10 @@ import (
 // of versions from 1.52 on, or in both.
 type diskAnswer struct {
 	*oldDisk
-	ImageUsage      *usageOf[imageSummary]  `json:",omitempty"`
-	ContainerUsage  *usageOf[summary]       `json:",omitempty"`
-	VolumeUsage     *usageOf[volume.Volume] `json:",omitempty"`
-	BuildCacheUsage *usageOf[struct{}]      `json:",omitempty"`
+	ImageUsage      *usageOf[imageSummary]      `json:",omitempty"`
+	ContainerUsage  *usageOf[summary]           `json:",omitempty"`
+	VolumeUsage     *usageOf[volume.Volume]     `json:",omitempty"`
+	BuildCacheUsage *usageOf[build.CacheRecord] `json:",omitempty"`
 }
 
 type oldDisk struct {
@@ -26,7 +27,7 @@ type oldDisk struct {
 	Images      []imageSummary
 	Containers  []summary
 	Volumes     []volume.Volume
-	BuildCache  []struct{}
+	BuildCache  []build.CacheRecord
 	BuilderSize *int64 `json:",omitempty"`
 }
 
@@ -92,9 +93,12 @@ func newDiskAnswer(u *engine.DiskUsage, containers []summary, v version, verbose
 	}
 	var out diskAnswer
 	if v < 53 && !(v == 52 && verbose) {
-		out.oldDisk = &oldDisk{LayersSize: u.LayersBytes, BuildCache: []struct{}{}}
+		out.oldDisk = &oldDisk{LayersSize: u.LayersBytes, BuildCache: []build.CacheRecord{}}
+		if wanted("build-cache") {
+			out.oldDisk.BuildCache = cacheRecords(u.BuildCache)
+		}
 		if v < 42 {
-			out.oldDisk.BuilderSize = new(int64)
+			out.oldDisk.BuilderSize = new(cacheBytes(u.BuildCache))
 		}
 		if wanted("image") {
 			out.oldDisk.Images = images
@@ -149,7 +153,13 @@ func (a *diskAnswer) addUsage(u *engine.DiskUsage, images []imageSummary, contai
 		}
 	}
 	if wanted("build-cache") {
-		a.BuildCacheUsage = &usageOf[struct{}]{}
+		list := cacheRecords(u.BuildCache)
+		a.BuildCacheUsage = &usageOf[build.CacheRecord]{Items: list, TotalCount: int64(len(list)), TotalSize: cacheBytes(u.BuildCache)}
+		for _, c := range list {
+			if !c.Shared {
+				a.BuildCacheUsage.Reclaimable += c.Size
+			}
+		}
 	}
 }
 
@@ -163,6 +173,9 @@ func (a *diskAnswer) dropItems() {
 	}
 	if a.VolumeUsage != nil {
 		a.VolumeUsage.Items = nil
+	}
+	if a.BuildCacheUsage != nil {
+		a.BuildCacheUsage.Items = nil
 	}
 }
 

@@ -92,9 +92,9 @@ var routes = []route{
 	{method: "PUT", path: "/volumes/{name}", handle: notASwarm},
 	{method: "DELETE", path: "/volumes/{name}", handle: (*Server).removeVolume},
 
-	{method: "POST", path: "/build", handle: notHere("building images over the API"), takesStream: true},
+	{method: "POST", path: "/build", handle: (*Server).buildImage, takesStream: true},
 	{method: "POST", path: "/build/prune", handle: (*Server).pruneBuild},
-	{method: "POST", path: "/build/cancel", handle: notHere("building images over the API")},
+	{method: "POST", path: "/build/cancel", handle: (*Server).cancelBuild},
 	{method: "POST", path: "/session", handle: notHere("BuildKit's session")},
 	{method: "POST", path: "/grpc", handle: notHere("BuildKit's protocol")},
 	{method: "GET", path: "/plugins", handle: (*Server).listPlugins},

@@ -146,7 +146,7 @@ func TestAnswers(t *testing.T) {
 	expect(304, "", "POST", "/containers/web/stop", "", "")
 	expect(400, `not a number of seconds`, "POST", "/containers/web/stop?t=soon", "", "")
 	expect(503, "not a swarm manager", "GET", "/v1.44/nodes", "", "")
-	expect(501, "not supported by cleat", "POST", "/build", "", "")
+	expect(501, "cleat-build is not there", "POST", "/build", "", "")
 	expect(404, "page not found", "GET", "/nothing", "", "")
 	expect(201, `{"Id":"1234","Warnings":["careful"]}`, "POST", "/containers/create?name=x", js, `{"Image":"busybox"}`)
 	expect(400, "invalid JSON", "POST", "/containers/create", js, `{"Image":`)

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"strings"
@@ -14,6 +15,7 @@ import (
 type Options struct {
 	Version string       // of cleat
 	Warn    func(string) // takes what went wrong and nobody else is told of, as one sentence; nil drops it
+	Builder Program      // cleat-build; without it there are no builds
 }
 
 // Server answers requests of Docker's Engine API. It implements http.Handler.
@@ -25,6 +27,8 @@ type Server struct {
 	// here their terminals can be resized.
 	mu    sync.Mutex
 	execs map[string]*engine.Exec
+
+	builds map[string]*context.CancelFunc // those under way that can be cancelled, by the ids that clients gave them
 }
 
 var _ backend = (*engine.Engine)(nil)
@@ -36,7 +40,7 @@ func newServer(eng backend, opt Options) *Server {
 	if opt.Warn == nil {
 		opt.Warn = func(string) {}
 	}
-	return &Server{eng: eng, opt: opt, execs: map[string]*engine.Exec{}}
+	return &Server{eng: eng, opt: opt, execs: map[string]*engine.Exec{}, builds: map[string]*context.CancelFunc{}}
 }
 
 // Busy reports whether there is something that would be lost if this process

@@ -47,6 +47,12 @@ type Options struct {
 	NoCacheStages []string          // run every step of these stages
 	Pull          engine.PullPolicy // of base images
 
+	// Sequential makes every stage up to the target, one after the other, and tells
+	// of every instruction: as Docker's classic builder does.
+	Sequential  bool
+	Credentials []engine.Credentials                 // for registries of base images; for others those of a login count
+	Pulling     func(ref string, e engine.PullEvent) // how base images come, in detail; nil means as events
+
 	ShmBytes int64
 	Ulimits  []spec.Ulimit
 	Limits   spec.Limits
@@ -82,6 +88,7 @@ type builder struct {
 	slots          chan struct{} // one for each step that may work at a time
 	stages         []*future
 	out            *progress
+	told           int // instructions that were told of
 
 	mu       sync.Mutex
 	usedArgs map[string]bool
@@ -212,8 +219,12 @@ func (b *builder) run(ctx context.Context) (*state, error) {
 	b.openDigests()
 	var gctx context.Context
 	b.group, gctx = errgroup.WithContext(ctx)
-	for _, i := range slices.Sorted(maps.Keys(b.file.needed(b.target))) {
-		b.start(gctx, i)
+	if b.opt.Sequential {
+		b.oneByOne(gctx)
+	} else {
+		for _, i := range slices.Sorted(maps.Keys(b.file.needed(b.target))) {
+			b.start(gctx, i)
+		}
 	}
 	err := b.group.Wait()
 	b.keepDigests()
@@ -308,7 +319,7 @@ func (b *builder) image(ctx context.Context, ref string) (*base, error) {
 		if dir, ok := strings.CutPrefix(ref, layoutPrefix); ok {
 			x.img, x.layers, x.err = b.b.Layout(ctx, dir)
 		} else {
-			x.img, x.layers, x.err = b.b.Base(ctx, engine.CreateOptions{Image: ref, Pull: b.opt.Pull, Progress: v.pull})
+			x.img, x.layers, x.err = b.b.Base(ctx, engine.CreateOptions{Image: ref, Pull: b.opt.Pull, Progress: b.pulling(ref, v), Credentials: b.credentials(ref)})
 		}
 		v.end(x.err)
 	})

@@ -236,7 +236,11 @@ func located(name string, source []byte, err error) error {
 		return fmt.Errorf("%s: %w: %w", name, err, spec.ErrInvalid)
 	}
 	where := at.Locations[0]
-	return &SourceError{File: name, Line: where[0].Start.Line, Excerpt: excerpt(source, where), Err: fmt.Errorf("dockerfile parse error on line %d: %w: %w", where[0].Start.Line, err, spec.ErrInvalid)}
+	prefix := fmt.Sprintf("dockerfile parse error on line %d: ", where[0].Start.Line)
+	if strings.HasPrefix(err.Error(), prefix) { // some say so themselves
+		prefix = ""
+	}
+	return &SourceError{File: name, Line: where[0].Start.Line, Excerpt: excerpt(source, where), Err: fmt.Errorf("%s%w: %w", prefix, err, spec.ErrInvalid)}
 }
 
 // excerpt shows lines of a source with those around them.

@@ -19,6 +19,12 @@ const (
 	Failed
 	Note    // for the user to know
 	Warning // the same, more urgently
+
+	// Of a build with Options.Sequential.
+	Instruction // one begins: Text, the Number-th of Total
+	Running     // its command runs in the container ID
+	Made        // it is done: what there is now goes by ID, "" if that is nothing; Reused if the cache had it
+	Triggers    // Total instructions of the base image follow, as parts of the one under way
 )
 
 // Event tells how far a build has come.
@@ -29,6 +35,13 @@ type Event struct {
 	Text  string // of Log, Note and Warning
 	Err   error  // of Failed
 	After time.Duration
+
+	Stderr bool // Log: it was written there
+
+	Number, Total int
+	ID            string
+	Reused        bool
+	Part          bool // Made: it was one of Triggers, and not the last one
 }
 
 // progress hands on events.

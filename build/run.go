@@ -46,11 +46,11 @@ func (b *builder) runCommand(ctx context.Context, st *stage, s *state, c *instru
 				Dir: config.WorkingDir, User: config.User,
 				Network: network, Hosts: b.opt.Hosts, Mounts: mounts,
 				ShmBytes: b.opt.ShmBytes, Ulimits: b.opt.Ulimits, Limits: b.opt.Limits,
-				Stdout: v, Stderr: v,
+				Stdout: v, Stderr: stderrOf{v}, Begun: b.tellRunning,
 			})
 			var exit *engine.ExitError
 			if errors.As(err, &exit) {
-				err = fmt.Errorf("process %q did not complete successfully: %w", strings.Join(argv, " "), err)
+				err = &CommandError{Command: strings.Join(argv, " "), Err: exit}
 			}
 			return layer, err
 		},

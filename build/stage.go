@@ -30,6 +30,9 @@ type state struct {
 	fresh  bool // the cache is not asked
 	number int  // of the step, for people
 	total  int
+
+	id     string // of what is there, for people; see Options.Sequential
+	reused bool   // the cache had the last step
 }
 
 // clone returns a copy that changes apart from s.
@@ -43,6 +46,7 @@ func (s *state) clone() *state {
 // stage makes stage i from its base.
 func (b *builder) stage(ctx context.Context, i int) (*state, error) {
 	st := &b.file.stages[i]
+	b.tellInstruction(st.SourceCode)
 	s, err := b.base(ctx, st)
 	if err != nil {
 		return nil, b.file.at(st.Location, err)
@@ -53,6 +57,7 @@ func (b *builder) stage(ctx context.Context, i int) (*state, error) {
 	}
 	s.config.OnBuild = nil
 	s.fresh = slices.ContainsFunc(b.opt.NoCacheStages, func(name string) bool { return strings.EqualFold(name, st.Name) && name != "" })
+	b.tellBase(s, len(triggers))
 	cmds := slices.Concat(triggers, st.Commands)
 	s.number, s.total = 1, 1
 	for _, cmd := range cmds {
@@ -64,10 +69,14 @@ func (b *builder) stage(ctx context.Context, i int) (*state, error) {
 		where := cmd.Location()
 		if n < len(triggers) {
 			where = st.Location
+		} else {
+			b.tellInstruction(fmt.Sprint(cmd))
 		}
+		s.reused = false
 		if err := b.do(ctx, st, s, cmd); err != nil {
 			return nil, b.file.at(where, err)
 		}
+		b.tellMade(s, n < len(triggers)-1)
 	}
 	return s, nil
 }
@@ -99,7 +108,7 @@ func (b *builder) base(ctx context.Context, st *stage) (*state, error) {
 	if err := b.checkPlatform(x.img.Platform.OS + "/" + x.img.Platform.Architecture); err != nil && x.img.Platform.OS != "" {
 		return nil, fmt.Errorf("base image %q: %w", st.BaseName, err)
 	}
-	s := &state{config: x.img.Config.Clone(), author: x.img.Author, layers: slices.Clip(x.layers), history: fillHistory(x.img)}
+	s := &state{id: string(x.img.ID), config: x.img.Config.Clone(), author: x.img.Author, layers: slices.Clip(x.layers), history: fillHistory(x.img)}
 	if s.config.WorkingDir == "" {
 		s.config.WorkingDir = "/"
 	}
@@ -399,6 +408,7 @@ func (b *builder) recall(s *state, w work, v *vertex) bool {
 		return false // what is not found, or broken, is done again
 	}
 	s.add(w, rec, layer)
+	s.reused = true
 	v.cached()
 	return true
 }

@@ -41,6 +41,7 @@ type RunStep struct {
 	Ulimits  []spec.Ulimit
 
 	Stdout, Stderr io.Writer
+	Begun          func(id string) // called with the id of its container before that starts; nil for none
 }
 
 // StepMount is something that a step sees and its layer does not get.
@@ -93,6 +94,9 @@ func (b *Build) Run(ctx context.Context, layers []BuildLayer, r RunStep) (_ *Bui
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, step.Close()) }()
+	if r.Begun != nil {
+		r.Begun(step.ID)
+	}
 	mounts, release, err := b.prepareMounts(ctx, step, r.Mounts)
 	defer release()
 	if err != nil {

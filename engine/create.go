@@ -100,7 +100,7 @@ func (e *Engine) resolveImage(ctx context.Context, opt CreateOptions) (Image, er
 		return Image{}, invalid("no image given")
 	}
 	if opt.Pull == PullAlways {
-		return e.Pull(ctx, opt.Image, PullOptions{Platform: opt.Platform, Progress: opt.Progress})
+		return e.Pull(ctx, opt.Image, PullOptions{Platform: opt.Platform, Progress: opt.Progress, Credentials: opt.Credentials})
 	}
 	img, err := e.images.Get(opt.Image)
 	switch {
@@ -116,7 +116,7 @@ func (e *Engine) resolveImage(ctx context.Context, opt CreateOptions) (Image, er
 	if opt.Missing != nil {
 		opt.Missing(opt.Image)
 	}
-	return e.Pull(ctx, opt.Image, PullOptions{Platform: opt.Platform, Progress: opt.Progress})
+	return e.Pull(ctx, opt.Image, PullOptions{Platform: opt.Platform, Progress: opt.Progress, Credentials: opt.Credentials})
 }
 
 func platformFits(img Image, want string) bool {

@@ -89,7 +89,9 @@ type CreateOptions struct {
 
 	Missing  func(image string) // called before an image that is not there is pulled; nil for none
 	Progress func(PullEvent)    // of a pull; nil drops it
-	Warn     func(string)       // as Options.Warn, for this call; nil means that one
+
+	Credentials Credentials  // for a pull; none: those that a login has stored
+	Warn        func(string) // as Options.Warn, for this call; nil means that one
 }
 
 // StopOptions says how to stop a container. The zero value asks for the

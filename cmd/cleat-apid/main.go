@@ -58,11 +58,25 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer eng.Close()
-	err = api.New(eng, api.Options{Version: version, Warn: tell}).Serve(ctx, l, idle)
+	err = api.New(eng, api.Options{Version: version, Warn: tell, Builder: o.builder()}).Serve(ctx, l, idle)
 	if errors.Is(err, api.ErrIdle) || errors.Is(err, daemon.ErrSignal) {
 		return nil // nothing is under way that the next client's server could not do
 	}
 	return err
+}
+
+// builder is the program that builds images.
+func (o options) builder() api.Program {
+	p := api.Program{Args: []string{engine.Helper("cleat-build")}}
+	for _, flag := range [][2]string{{"--root=", o.root}, {"--runroot=", o.runRoot}} {
+		if flag[1] != "" {
+			p.Args = append(p.Args, flag[0]+flag[1])
+		}
+	}
+	if o.config != "" {
+		p.Env = []string{"CLEAT_CONFIG=" + o.config}
+	}
+	return p
 }
 
 // listen takes over the socket that systemd passed, or makes one of its own, where

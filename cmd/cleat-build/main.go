@@ -40,6 +40,8 @@ func run(args []string) int {
 	case errors.As(context.Cause(ctx), &sig):
 		fmt.Fprintln(os.Stderr, "ERROR: "+sig.Error())
 		return 128 + int(sig.Signal)
+	case errors.Is(err, errTold):
+		return 1
 	}
 	report(os.Stderr, err)
 	return 1
@@ -67,11 +69,20 @@ func command(ctx context.Context, args []string, std stdio) error {
 	root := fs.String("root", "", "Directory of images, containers and volumes")
 	runRoot := fs.String("runroot", "", "Directory of sockets and locks")
 	f := buildflags.Define(fs)
+	forAPI := fs.Bool("api", false, "Answer a request of the Docker Engine API")
+	_ = fs.MarkHidden("api") // it is defined one line above
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
 	if fs.NArg() != 1 {
 		return errors.New("\"cleat build\" requires 1 argument: the directory or the URL of the build context, or -")
+	}
+	place := engine.Options{
+		Root: *root, RunRoot: *runRoot, Config: os.Getenv("CLEAT_CONFIG"), Version: version,
+		Warn: func(s string) { fmt.Fprintf(std.err, "WARNING: %s\n", s) },
+	}
+	if *forAPI {
+		return answer(ctx, f, fs.Arg(0), place, std)
 	}
 	opt, err := options(f, fs.Arg(0), std)
 	if err != nil {
@@ -81,10 +92,7 @@ func command(ctx context.Context, args []string, std stdio) error {
 	if err != nil {
 		return err
 	}
-	eng, err := engine.Open(engine.Options{
-		Root: *root, RunRoot: *runRoot, Config: os.Getenv("CLEAT_CONFIG"), Version: version,
-		Warn: func(s string) { fmt.Fprintf(std.err, "WARNING: %s\n", s) },
-	})
+	eng, err := engine.Open(place)
 	if err != nil {
 		return err
 	}
