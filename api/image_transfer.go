@@ -159,7 +159,7 @@ func (s *Server) importImage(w http.ResponseWriter, r *request, from, platform s
 	}
 	img, err := s.eng.Import(r.Context(), src, engine.ImportOptions{
 		Reference: joinTag(r.query.Get("repo"), r.query.Get("tag")), Changes: changeLines(r.query["changes"]),
-		Message: r.query.Get("message"), Platform: platform,
+		Message: r.query.Get("message"), From: from, Platform: platform,
 	})
 	if err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cleat-project/cleat/image"
+	"github.com/cleat-project/cleat/journal/event"
 	"github.com/cleat-project/cleat/spec"
 )
 
@@ -104,6 +105,7 @@ func (e *Engine) PruneBuilds(ctx context.Context, opt PruneBuildsOptions) (Prune
 	freed, err := e.images.Collect(ctx)
 	p.Bytes += freed
 	p.Kinds = []PrunedKind{kind}
+	e.tellPruned(event.Builder, p)
 	return p, errors.Join(append(errs, err)...)
 }
 

@@ -133,7 +133,12 @@ func (e *Engine) freezeFor(ctx context.Context, c spec.Container, opt CommitOpti
 	if err != nil {
 		return thaw, err
 	}
+	mark, err := e.markFreeze(ctx, c)
+	if err != nil {
+		return thaw, err
+	}
 	if err := conn.Freeze(ctx, c.UnitName()); err != nil {
+		err = errors.Join(err, mark.remove())
 		return thaw, fmt.Errorf("pause container %q (--pause=false commits it as it runs): %w", c.Name, err)
 	}
 	paused := true
@@ -142,7 +147,10 @@ func (e *Engine) freezeFor(ctx context.Context, c spec.Container, opt CommitOpti
 			return nil
 		}
 		paused = false
-		return e.thaw(ctx, conn, c)
+		if err := e.thaw(ctx, conn, c); err != nil {
+			return err // the mark's lock goes with this process
+		}
+		return mark.remove()
 	}, nil
 }
 

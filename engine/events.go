@@ -272,7 +272,7 @@ func isOfImage(ev Event, want string) bool {
 		names = []string{ev.Object, ev.Attributes["name"]}
 	case event.Container:
 		names = []string{ev.Attributes["image"]}
-	case event.Volume, event.Network:
+	case event.Volume, event.Network, event.Builder:
 	}
 	return slices.ContainsFunc(names, func(name string) bool { return name == want || withoutTag(name) == want })
 }

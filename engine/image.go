@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -55,14 +56,16 @@ type LoadOptions struct {
 type ImportOptions struct {
 	Reference string   // its name; "" leaves it without
 	Changes   []string // Dockerfile instructions
-	Message   string   // the image's comment
+	Message   string   // the image's comment; "" says where it is from
+	From      string   // the address of the tar, for that; "" means "-", a stream or file of the caller's
 	Platform  string   // that the files are for; "" means this machine's
 }
 
-// unpack writes one layer into an empty directory, in overlayfs's form.
-func unpack(ctx context.Context, tar io.Reader, dir string) error {
-	_, err := layer.Apply(ctx, tar, dir, layer.Options{})
-	return err
+// unpack writes one layer into an empty directory, in overlayfs's form, and
+// returns what its files hold, which is its size in Docker's eyes.
+func unpack(ctx context.Context, tar io.Reader, dir string) (int64, error) {
+	stats, err := layer.Apply(ctx, tar, dir, layer.Options{})
+	return stats.Bytes, err
 }
 
 // platform reads the platform that a user asked for; "" is this machine's.
@@ -175,7 +178,8 @@ func (e *Engine) Import(ctx context.Context, r io.Reader, opt ImportOptions) (Im
 		}
 	}
 	img, err := archive.Import(ctx, e.images, r, archive.ImportOptions{
-		Unpack: unpack, Reference: ref, Changes: opt.Changes, Message: opt.Message, Platform: p,
+		Unpack: unpack, Reference: ref, Changes: opt.Changes, Platform: p,
+		Message: cmp.Or(opt.Message, "Imported from "+cmp.Or(opt.From, "-")),
 	})
 	if err == nil {
 		e.tellImage("import", img, string(img.ID))

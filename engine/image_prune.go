@@ -21,7 +21,7 @@ func (e *Engine) PruneImages(ctx context.Context, opt PruneImagesOptions) (Prune
 	done, err := e.images.Prune(ctx, image.PruneOptions{All: opt.All, Match: func(img Image) bool {
 		return opt.Filter.match(img.Config.Labels, img.Created)
 	}})
-	e.tellPruned(done)
+	e.tellImagesPruned(done)
 	kind := PrunedKind{Name: "Images"}
 	for _, r := range done.Removed {
 		line := "deleted: " + r.Deleted
@@ -30,11 +30,13 @@ func (e *Engine) PruneImages(ctx context.Context, opt PruneImagesOptions) (Prune
 		}
 		kind.Removed = append(kind.Removed, line)
 	}
-	return Pruned{[]PrunedKind{kind}, done.FreedBytes}, err
+	p := Pruned{[]PrunedKind{kind}, done.FreedBytes}
+	e.tellPruned(event.Image, p)
+	return p, err
 }
 
-// tellPruned tells what a prune of images has done.
-func (e *Engine) tellPruned(done image.Pruned) {
+// tellImagesPruned tells what a prune of images has done to each of them.
+func (e *Engine) tellImagesPruned(done image.Pruned) {
 	for _, img := range done.Images {
 		for range len(img.References) + len(img.RepoDigests) {
 			e.tellImage("untag", img, string(img.ID))

@@ -452,6 +452,9 @@ func (e *Engine) freeze(ctx context.Context, ref string, from Status, do func(*s
 	if st != from {
 		return conflict("container %q is %s, not %s", c.Name, st, from)
 	}
+	if from == StatusRunning {
+		e.forgetAbandoned(c)
+	}
 	conn, err := e.systemd(ctx)
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 
+	"github.com/cleat-project/cleat/journal/event"
 	"github.com/cleat-project/cleat/spec"
 )
 
@@ -38,5 +39,7 @@ func (e *Engine) PruneNetworks(ctx context.Context, f PruneFilter) (Pruned, erro
 		}
 	}
 	slices.Sort(gone.Removed)
-	return Pruned{Kinds: []PrunedKind{gone}}, errors.Join(errs...)
+	p := Pruned{Kinds: []PrunedKind{gone}}
+	e.tellPruned(event.Network, p)
+	return p, errors.Join(errs...)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io/fs"
 
+	"github.com/cleat-project/cleat/journal/event"
 	"github.com/cleat-project/cleat/rootfs"
 	"github.com/cleat-project/cleat/spec"
 )
@@ -52,7 +53,9 @@ func (e *Engine) PruneContainers(ctx context.Context, f PruneFilter) (Pruned, er
 			errs = append(errs, err)
 		}
 	}
-	return Pruned{[]PrunedKind{kind}, bytes}, errors.Join(errs...)
+	p := Pruned{[]PrunedKind{kind}, bytes}
+	e.tellPruned(event.Container, p)
+	return p, errors.Join(errs...)
 }
 
 // isUp reports whether a container has a payload, or will have one again.
@@ -105,6 +108,7 @@ func (e *Engine) PruneVolumes(ctx context.Context, opt PruneVolumesOptions) (Pru
 	for _, name := range done.Removed {
 		p.Bytes += sizes[name]
 	}
+	e.tellPruned(event.Volume, p)
 	return p, err
 }
 

@@ -26,7 +26,7 @@ func (e *Engine) Get(ctx context.Context, ref string) (Container, error) {
 	if err != nil {
 		return Container{}, err
 	}
-	v, err := e.view(c, units)
+	v, err := e.view(ctx, c, units)
 	if err != nil {
 		return Container{}, err
 	}
@@ -58,7 +58,7 @@ func (e *Engine) List(ctx context.Context) ([]Container, error) {
 	for part := range slices.Chunk(indexes(len(ids)), 32) {
 		group.Go(func() error {
 			for _, i := range part {
-				c, err := e.viewOf(ids[i], units)
+				c, err := e.viewOf(ctx, ids[i], units)
 				if err != nil {
 					return err
 				}
@@ -89,7 +89,7 @@ func indexes(n int) []int {
 }
 
 // viewOf returns nil for a container that has gone.
-func (e *Engine) viewOf(id string, units map[string]supervisor.UnitStatus) (*Container, error) {
+func (e *Engine) viewOf(ctx context.Context, id string, units map[string]supervisor.UnitStatus) (*Container, error) {
 	c, err := e.state.Load(id)
 	if isNotFound(err) {
 		return nil, nil //nolint:nilnil // documented
@@ -97,7 +97,7 @@ func (e *Engine) viewOf(id string, units map[string]supervisor.UnitStatus) (*Con
 	if err != nil {
 		return nil, err
 	}
-	v, err := e.view(c, units)
+	v, err := e.view(ctx, c, units)
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +123,7 @@ func (e *Engine) units(ctx context.Context, patterns ...string) (map[string]supe
 }
 
 // view joins what is stored of a container with the state of its units.
-func (e *Engine) view(c spec.Container, units map[string]supervisor.UnitStatus) (Container, error) {
+func (e *Engine) view(ctx context.Context, c spec.Container, units map[string]supervisor.UnitStatus) (Container, error) {
 	unit := units[c.UnitName()]
 	run, err := e.state.LoadRun(c.ID)
 	if err != nil {
@@ -152,7 +152,7 @@ func (e *Engine) view(c spec.Container, units map[string]supervisor.UnitStatus) 
 	if v.Ports, err = e.portsOf(c); err != nil {
 		return Container{}, err
 	}
-	if frozen(c) {
+	if frozen(c) && !e.thawAbandoned(ctx, c) {
 		v.Status = StatusPaused
 	}
 	return v, nil
@@ -192,7 +192,7 @@ func (e *Engine) status(ctx context.Context, c spec.Container) (Status, error) {
 	if err != nil {
 		return "", err
 	}
-	v, err := e.view(c, units)
+	v, err := e.view(ctx, c, units)
 	return v.Status, err
 }
 

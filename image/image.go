@@ -14,7 +14,7 @@ type Image struct {
 	References     []Reference // tags, sorted; empty if the image is dangling
 	RepoDigests    []Reference // repository@digest under which the image was pulled, sorted
 	Created        time.Time   // as the image's author says; zero if not told
-	SizeBytes      int64       // of all layers, uncompressed
+	SizeBytes      int64       // of the files of all layers
 	Platform       Platform
 	Author         string
 	Comment        string
@@ -27,14 +27,14 @@ type Image struct {
 type Layer struct {
 	HistoryEntry
 	DiffID    Digest // "" for a step without a layer
-	SizeBytes int64  // uncompressed; 0 for a step without a layer
+	SizeBytes int64  // of its files; 0 for a step without a layer
 }
 
 // Unpacker writes the uncompressed layer tar to dir, which exists and is empty,
 // in overlayfs form (whiteouts as character devices 0:0, opaque directories by
-// xattr). It need not read the tar to its end and need not flush to disk. It is
-// called for several layers at the same time.
-type Unpacker func(ctx context.Context, tar io.Reader, dir string) error
+// xattr), and returns what its files hold. It need not read the tar to its end and
+// need not flush to disk. It is called for several layers at the same time.
+type Unpacker func(ctx context.Context, tar io.Reader, dir string) (sizeBytes int64, err error)
 
 // Phase is the state of one layer while an image arrives or leaves.
 type Phase int

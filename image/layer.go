@@ -30,14 +30,14 @@ func (in *Ingest) HasLayer(diffID Digest) bool {
 }
 
 // AddLayer unpacks an uncompressed layer tar and stages it under its diff id,
-// which it returns with the size of the tar in bytes. Unless want is empty, a
-// stream with another digest is a *Mismatch. If AddLayer fails, nothing is left.
+// which it returns. Unless want is empty, a stream with another digest is a
+// *Mismatch. If AddLayer fails, nothing is left.
 // Callers that know want hold its LockLayer. AddLayer does not return before a
 // Read of tar does: whoever cancels ctx makes that end.
-func (in *Ingest) AddLayer(ctx context.Context, want Digest, tar io.Reader, unpack Unpacker) (diffID Digest, size int64, err error) {
+func (in *Ingest) AddLayer(ctx context.Context, want Digest, tar io.Reader, unpack Unpacker) (diffID Digest, err error) {
 	dir, err := os.MkdirTemp(in.store.layersDir(), tempPrefix+"*")
 	if err != nil {
-		return "", 0, err
+		return "", err
 	}
 	defer func() {
 		if err != nil {
@@ -46,23 +46,24 @@ func (in *Ingest) AddLayer(ctx context.Context, want Digest, tar io.Reader, unpa
 	}()
 	root := filepath.Join(dir, "root")
 	if err := makeLayerRoot(root); err != nil {
-		return "", 0, err
+		return "", err
 	}
 	stream := newTarHash(tar)
 	defer stream.stop()
-	if err := unpack(ctx, stream, root); err != nil {
-		return "", 0, fmt.Errorf("unpack layer: %w", stream.cause(err))
+	size, err := unpack(ctx, stream, root)
+	if err != nil {
+		return "", fmt.Errorf("unpack layer: %w", stream.cause(err))
 	}
-	if diffID, size, err = stream.finish(); err != nil {
-		return "", 0, err
+	if diffID, err = stream.finish(); err != nil {
+		return "", err
 	}
 	if want != "" && diffID != want {
-		return "", 0, &Mismatch{"layer, uncompressed,", string(want), string(diffID)}
+		return "", &Mismatch{"layer, uncompressed,", string(want), string(diffID)}
 	}
 	if err := in.stageLayer(root, diffID, size); err != nil {
-		return "", 0, err
+		return "", err
 	}
-	return diffID, size, os.RemoveAll(dir)
+	return diffID, os.RemoveAll(dir)
 }
 
 // VerifyTar reads tar to its end and returns a *Mismatch unless it is the
@@ -159,7 +160,6 @@ type tarHash struct {
 
 	// Owned by the goroutine until ended is closed.
 	hash hash.Hash
-	size int64
 	err  error // io.EOF at the end of the stream
 
 	current, rest []byte // owned by Read
@@ -196,7 +196,6 @@ func (t *tarHash) readAhead(r io.Reader) {
 		var n int
 		n, t.err = fill(r, buf[:chunkBytes])
 		t.hash.Write(buf[:n])
-		t.size += int64(n)
 		select {
 		case t.full <- buf[:n]:
 		case <-t.quit:
@@ -236,12 +235,12 @@ func (t *tarHash) Read(p []byte) (int, error) {
 }
 
 // finish reads what the unpacker has left, such as padding, and returns the
-// digest and size of the whole stream.
-func (t *tarHash) finish() (Digest, int64, error) {
+// digest of the whole stream.
+func (t *tarHash) finish() (Digest, error) {
 	if _, err := io.Copy(io.Discard, t); err != nil {
-		return "", 0, err
+		return "", err
 	}
-	return digestOfSum(t.hash.Sum(nil)), t.size, nil
+	return digestOfSum(t.hash.Sum(nil)), nil
 }
 
 // cause adds the error of the stream, if it has one, to what the unpacker made of it.

@@ -160,7 +160,7 @@ func TestImageTellsWhatItsConfigurationSays(t *testing.T) {
 	}
 	want := image.Image{
 		ID: made.ID(), ManifestDigest: made.Digest(), References: []image.Reference{imagetest.Ref(t, "app")}, Created: c.Created,
-		SizeBytes: int64(len(made.Layers[0].Tar) + len(made.Layers[1].Tar)), Platform: c.Platform, Author: "me", Config: c.Config,
+		SizeBytes: imagetest.FileBytes(t, made.Layers[0].Tar) + imagetest.FileBytes(t, made.Layers[1].Tar), Platform: c.Platform, Author: "me", Config: c.Config,
 		Layers: c.RootFS.DiffIDs, History: c.History,
 	}
 	if diff := cmp.Diff(want, img, cmp.Comparer(func(a, b image.Reference) bool { return a == b })); diff != "" {
@@ -170,7 +170,7 @@ func TestImageTellsWhatItsConfigurationSays(t *testing.T) {
 	for _, l := range store.Layers(img) {
 		steps = append(steps, fmt.Sprint(l.CreatedBy, " ", l.SizeBytes, " ", l.DiffID != ""))
 	}
-	wantSteps := []string{fmt.Sprintf("COPY %d true", len(made.Layers[1].Tar)), "ENV 0 false", fmt.Sprintf("base %d true", len(made.Layers[0].Tar))}
+	wantSteps := []string{fmt.Sprintf("COPY %d true", imagetest.FileBytes(t, made.Layers[1].Tar)), "ENV 0 false", fmt.Sprintf("base %d true", imagetest.FileBytes(t, made.Layers[0].Tar))}
 	if diff := cmp.Diff(wantSteps, steps); diff != "" {
 		t.Errorf("history (-want +got):\n%s", diff)
 	}
@@ -283,11 +283,11 @@ func TestLayerMismatchLeavesNothing(t *testing.T) {
 	}
 	defer func() { _ = in.Close(t.Context()) }()
 	l := files(t, "a")
-	_, _, err = in.AddLayer(t.Context(), image.DigestOf([]byte("else")), bytes.NewReader(l.Tar), imagetest.Unpack)
+	_, err = in.AddLayer(t.Context(), image.DigestOf([]byte("else")), bytes.NewReader(l.Tar), imagetest.Unpack)
 	if _, ok := errors.AsType[*image.Mismatch](err); !ok {
 		t.Errorf("AddLayer = %v, want a mismatch", err)
 	}
-	_, _, err = in.AddLayer(t.Context(), image.DigestOf(l.Tar), bytes.NewReader(l.Tar[:700]), imagetest.Unpack)
+	_, err = in.AddLayer(t.Context(), image.DigestOf(l.Tar), bytes.NewReader(l.Tar[:700]), imagetest.Unpack)
 	if err == nil {
 		t.Error("a cut-off tar was unpacked")
 	}

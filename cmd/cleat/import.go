@@ -29,6 +29,9 @@ func newImport(c *cli) *cobra.Command {
 	cmd.Flags().StringVarP(&opt.Message, "message", "m", "", "Set commit message for imported image")
 	cmd.Flags().StringVar(&opt.Platform, "platform", "", "Set platform of the files")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if isAddress(args[0]) {
+			opt.From = args[0]
+		}
 		if len(args) == 2 {
 			opt.Reference = args[1]
 		}
@@ -46,13 +49,18 @@ func newImport(c *cli) *cobra.Command {
 	return cmd
 }
 
+// isAddress reports whether the source of an import is to be fetched.
+func isAddress(path string) bool {
+	return strings.HasPrefix(path, "http://") || strings.HasPrefix(path, "https://")
+}
+
 // openImport opens the file or the address of an import; "-" is the caller's
 // stdin.
 func (c *cli) openImport(ctx context.Context, eng importer, path string) (io.ReadCloser, error) {
 	switch {
 	case path == "-":
 		return io.NopCloser(c.in), nil
-	case strings.HasPrefix(path, "http://") || strings.HasPrefix(path, "https://"):
+	case isAddress(path):
 		return eng.Fetch(ctx, path)
 	}
 	return os.Open(path)

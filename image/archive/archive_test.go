@@ -375,7 +375,7 @@ func TestImport(t *testing.T) {
 				t.Fatal(err)
 			}
 			want := image.Config{Cmd: []string{"/bin/app"}, Env: []string{"A=b"}}
-			if diff := cmp.Diff(want, img.Config); diff != "" || img.Comment != "made by hand" || img.Layers[0] != image.DigestOf(data) || img.SizeBytes != int64(len(data)) {
+			if diff := cmp.Diff(want, img.Config); diff != "" || img.Comment != "made by hand" || img.Layers[0] != image.DigestOf(data) || img.SizeBytes != imagetest.FileBytes(t, data) {
 				t.Errorf("image is %+v (-want +got):\n%s", img, diff)
 			}
 			if _, err := store.Get("app"); err != nil {

@@ -48,7 +48,7 @@ func addBlob(ctx context.Context, in *image.Ingest, r io.Reader, want image.Dige
 	if want != "" && in.HasLayer(want) {
 		diffID, err = want, image.VerifyTar(tar, want)
 	} else {
-		diffID, _, err = in.AddLayer(ctx, want, tar, unpack)
+		diffID, err = in.AddLayer(ctx, want, tar, unpack)
 	}
 	if err != nil {
 		return d, "", err

@@ -68,7 +68,7 @@ func (p *pull) unpackStream(ctx context.Context, j job, slots slots, r io.Reader
 		return fmt.Errorf("compressed with %s, which layers in registries may not be: %w", format, spec.ErrUnsupport)
 	}
 	if unpack {
-		_, _, err = p.in.AddLayer(ctx, j.diffID, tar, p.opt.Unpack)
+		_, err = p.in.AddLayer(ctx, j.diffID, tar, p.opt.Unpack)
 	} else {
 		err = image.VerifyTar(tar, j.diffID)
 	}

@@ -144,7 +144,7 @@ func TestPullUnpacksWhileDownloading(t *testing.T) {
 	var once sync.Once
 	s := newTarget(t)
 	_, err := newClient(t, nil).Pull(t.Context(), s.Store, h.ref(t, "app"), registry.PullOptions{
-		Unpack: func(ctx context.Context, tar io.Reader, dir string) error {
+		Unpack: func(ctx context.Context, tar io.Reader, dir string) (int64, error) {
 			return imagetest.Unpack(ctx, readerFunc(func(p []byte) (int, error) {
 				n, err := tar.Read(p)
 				once.Do(func() { close(unpacking) })
@@ -446,7 +446,7 @@ func TestUnpackErrorEndsPull(t *testing.T) {
 	s := newTarget(t)
 	full := fmt.Errorf("write: %w", os.ErrPermission)
 	_, err := newClient(t, nil).Pull(t.Context(), s.Store, h.ref(t, "app"), registry.PullOptions{
-		Unpack: func(context.Context, io.Reader, string) error { return full },
+		Unpack: func(context.Context, io.Reader, string) (int64, error) { return 0, full },
 	})
 	if !errors.Is(err, os.ErrPermission) {
 		t.Errorf("pull: %v", err)

@@ -39,10 +39,15 @@ const (
 	Image     Type = "image"
 	Volume    Type = "volume"
 	Network   Type = "network"
+	Builder   Type = "builder"
 )
 
+// Prune is the action of events about a type of object as a whole: those that
+// nobody used were removed. They have no object.
+const Prune = "prune"
+
 // Types returns all types.
-func Types() []Type { return []Type{Container, Image, Volume, Network} }
+func Types() []Type { return []Type{Container, Image, Volume, Network, Builder} }
 
 // ID returns the MESSAGE_ID of events of type t, "" if there is no such type.
 func ID(t Type) string {
@@ -55,6 +60,8 @@ func ID(t Type) string {
 		return "25816002b57449cf8ecf71f5f5c8c359"
 	case Network:
 		return "c506bace3d504ea0b93fe7118b62efd0"
+	case Builder:
+		return "5e0c1f6b9a0d4c0e8d5b7f2f6f0a3c91"
 	}
 	return ""
 }
@@ -63,7 +70,7 @@ func ID(t Type) string {
 type Event struct {
 	Type       Type
 	Action     string            // Docker's word: "start", "exec_create: ls -l"
-	Object     string            // id of a container, image or network, name of a volume
+	Object     string            // id of a container, image or network, name of a volume; "" of Prune alone
 	Attributes map[string]string // for example "name" and "image"; nil for none
 	Time       time.Time
 
@@ -114,8 +121,8 @@ func message(e Event) string {
 	if name == "" {
 		name = spec.ShortID(e.Object)
 	}
-	text := string(e.Type) + " " + name + ": " + e.Action
-	for _, key := range []string{"exitCode", "signal", "oldName"} {
+	text := strings.TrimSpace(string(e.Type)+" "+name) + ": " + e.Action
+	for _, key := range []string{"exitCode", "signal", "oldName", "reclaimed"} {
 		if v, ok := e.Attributes[key]; ok {
 			text += " (" + key + "=" + v + ")"
 		}
@@ -168,7 +175,7 @@ func Decode(fields iter.Seq2[string, []byte]) (Event, error) {
 			return Event{}, fmt.Errorf("decode event: it is output of a container: %w", spec.ErrInvalid)
 		}
 	}
-	if !slices.Contains(Types(), e.Type) || id != ID(e.Type) || e.Action == "" || e.Object == "" {
+	if !slices.Contains(Types(), e.Type) || id != ID(e.Type) || e.Action == "" || (e.Object == "") != (e.Action == Prune) {
 		return Event{}, fmt.Errorf("decode event: fields are missing: %w", spec.ErrInvalid)
 	}
 	if err := e.Time.UnmarshalText([]byte(at)); err != nil {

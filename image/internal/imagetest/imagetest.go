@@ -24,23 +24,37 @@ import (
 )
 
 // Unpack is an image.Unpacker for regular files and directories.
-func Unpack(ctx context.Context, r io.Reader, dir string) error {
+func Unpack(ctx context.Context, r io.Reader, dir string) (sizeBytes int64, err error) {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer func() { _ = root.Close() }()
 	for tr := tar.NewReader(r); ; {
 		hdr, err := tr.Next()
 		if errors.Is(err, io.EOF) {
-			return ctx.Err()
+			return sizeBytes, ctx.Err()
 		}
 		if err != nil {
-			return err
+			return 0, err
 		}
 		if err := unpackOne(root, hdr, tr); err != nil {
-			return err
+			return 0, err
 		}
+		sizeBytes += hdr.Size
+	}
+}
+
+// FileBytes returns what the files in a tar hold.
+func FileBytes(tb testing.TB, data []byte) (n int64) {
+	tb.Helper()
+	for tr := tar.NewReader(bytes.NewReader(data)); ; {
+		hdr, err := tr.Next()
+		if errors.Is(err, io.EOF) {
+			return n
+		}
+		check(tb, err)
+		n += hdr.Size
 	}
 }
 
@@ -194,7 +208,7 @@ func (i Image) Stage(tb testing.TB, in *image.Ingest) {
 	_, err := in.PutBlob(i.Manifest)
 	check(tb, err)
 	for _, l := range i.Layers {
-		_, _, err := in.AddLayer(tb.Context(), image.DigestOf(l.Tar), bytes.NewReader(l.Tar), Unpack)
+		_, err := in.AddLayer(tb.Context(), image.DigestOf(l.Tar), bytes.NewReader(l.Tar), Unpack)
 		check(tb, err)
 	}
 }
@@ -230,7 +244,8 @@ func CheckWhole(tb testing.TB, store *image.Store, unpackBlob func(blob string, 
 			r, err := unpackBlob(store.BlobPath(d.Digest), d.MediaType)
 			check(tb, err)
 			dir := tb.TempDir()
-			check(tb, Unpack(tb.Context(), r, dir))
+			_, err = Unpack(tb.Context(), r, dir)
+			check(tb, err)
 			check(tb, r.Close())
 			if want, got := Tree(tb, dir), Tree(tb, store.LayerDir(img.Layers[i])); want != got {
 				tb.Errorf("image %s, layer %d: tree is\n%s\nwant\n%s", img.ID.Short(), i, got, want)
