@@ -54,7 +54,7 @@ func (b *builder) addGit(ctx context.Context, st *stage, s *state, what, address
 			if err != nil {
 				return nil, err
 			}
-			w.log(commit + "\n")
+			w.status(commit)
 			return b.addTree(ctx, layers, filepath.Join(dir, "tree"), src, c.ExcludePatterns, t)
 		},
 	})

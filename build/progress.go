@@ -1,6 +1,7 @@
 package build
 
 import (
+	"context"
 	"sync"
 	"time"
 
@@ -14,11 +15,13 @@ type Phase int
 const (
 	Started Phase = iota
 	Log           // output of its command
+	Status        // a part of it is done
 	Cached        // it need not be done
 	Done
 	Failed
-	Note    // for the user to know
-	Warning // the same, more urgently
+	Canceled // given up because of something else
+	Note     // for the user to know
+	Warning  // the same, more urgently
 
 	// Of a build with Options.Sequential.
 	Instruction // one begins: Text, the Number-th of Total
@@ -32,7 +35,7 @@ type Event struct {
 	Step  int // from 1 on, in the order in which steps begin; 0 if it is about none
 	Title string
 	Phase Phase
-	Text  string // of Log, Note and Warning
+	Text  string // of Log, Status, Note and Warning
 	Err   error  // of Failed
 	After time.Duration
 
@@ -94,6 +97,12 @@ func (v *vertex) log(text string) {
 	v.tell(Event{Phase: Log, Text: text})
 }
 
+// status tells of a part that is done.
+func (v *vertex) status(text string) {
+	v.start()
+	v.tell(Event{Phase: Status, Text: text})
+}
+
 func (v *vertex) cached() {
 	v.start()
 	v.tell(Event{Phase: Cached})
@@ -108,10 +117,21 @@ func (v *vertex) end(err error) {
 	v.tell(Event{Phase: Done})
 }
 
+// stop ends a step with an error, which is another's if ctx has ended before.
+func (v *vertex) stop(ctx context.Context, err error) error {
+	if ctx.Err() == nil {
+		v.end(err)
+		return err
+	}
+	v.start()
+	v.tell(Event{Phase: Canceled})
+	return err
+}
+
 // pull tells of an image that is fetched.
 func (v *vertex) pull(e engine.PullEvent) {
 	if text := e.Phase.String(); text == "Already exists" || text == "Pull complete" {
-		v.log(e.Layer.Short() + " " + text + "\n")
+		v.status(e.Layer.Short() + " " + text)
 	}
 }
 

@@ -137,7 +137,7 @@ func (b *builder) gitContext(ctx context.Context, where, dir, dockerfile string)
 	v.start()
 	commit, err := src.Fetch(ctx, dir, opt)
 	if err == nil {
-		v.log(commit + "\n")
+		v.status(commit)
 	}
 	v.end(err)
 	if err != nil {

@@ -366,14 +366,12 @@ func (b *builder) step(ctx context.Context, s *state, w work) error {
 	}
 	release, err := b.slot(ctx)
 	if err != nil {
-		v.end(err)
-		return err
+		return v.stop(ctx, err)
 	}
 	defer release()
 	lock, err := b.b.Lock(ctx, w.key)
 	if err != nil {
-		v.end(err)
-		return err
+		return v.stop(ctx, err)
 	}
 	defer lock.Release()
 	if b.recall(s, w, v) { // somebody else has done it meanwhile
@@ -382,16 +380,14 @@ func (b *builder) step(ctx context.Context, s *state, w work) error {
 	v.start()
 	layer, err := w.do(ctx, v)
 	if err != nil {
-		v.end(err)
-		return err
+		return v.stop(ctx, err)
 	}
 	rec := engine.BuildRecord{Key: w.key, Created: b.now(), What: w.what}
 	if layer != nil {
 		rec.DiffID = string(layer.DiffID)
 	}
 	if err := b.b.Remember(rec, layer); err != nil {
-		v.end(err)
-		return err
+		return v.stop(ctx, err)
 	}
 	s.add(w, rec, layer)
 	v.end(nil)
@@ -533,9 +529,9 @@ func (b *builder) finish(ctx context.Context, s *state) (Result, error) {
 	v.start()
 	img, err := b.b.Commit(ctx, engine.BuildImage{Config: config, Layers: s.layers, Names: b.opt.Names})
 	if err == nil {
-		v.log("writing image " + string(img.ID) + "\n")
+		v.status("writing image " + string(img.ID))
 		for _, name := range b.opt.Names {
-			v.log("naming to " + name + "\n")
+			v.status("naming to " + name)
 		}
 	}
 	v.end(err)

@@ -153,7 +153,7 @@ func (s *apiStream) event(e build.Event) {
 		s.say(fmt.Sprintf("# Executing %d build trigger%s\n", e.Total, map[bool]string{true: "s"}[e.Total > 1]))
 	case build.Warning:
 		s.asides = append(s.asides, e.Text)
-	case build.Started, build.Cached, build.Done, build.Failed, build.Note:
+	case build.Started, build.Status, build.Cached, build.Done, build.Failed, build.Canceled, build.Note:
 	}
 }
 

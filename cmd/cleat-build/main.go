@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"syscall"
 
 	"github.com/spf13/pflag"
@@ -92,16 +91,18 @@ func command(ctx context.Context, args []string, std stdio) error {
 	if err != nil {
 		return err
 	}
+	show, err := newShower(f, std.err)
+	if err != nil {
+		return err
+	}
+	place.Warn = func(s string) { show.event(build.Event{Phase: build.Warning, Text: s}) }
 	eng, err := engine.Open(place)
 	if err != nil {
+		show.close(nil)
 		return err
 	}
 	defer eng.Close()
 	opt.Export = out.export(std)
-	show, err := newPrinter(f, std.err)
-	if err != nil {
-		return err
-	}
 	opt.Progress = show.event
 	res, err := build.Build(ctx, eng, opt)
 	show.close(err)
@@ -125,7 +126,7 @@ func finish(ctx context.Context, eng *engine.Engine, f *buildflags.Flags, out ou
 			return fmt.Errorf("write image id: %w", err)
 		}
 	}
-	if f.Quiet || strings.EqualFold(f.Progress, "quiet") {
+	if f.Quiet || f.Progress == "quiet" {
 		fmt.Fprintln(std.out, id)
 	}
 	return nil

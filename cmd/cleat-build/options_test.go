@@ -80,29 +80,3 @@ func TestOutputs(t *testing.T) {
 		}
 	}
 }
-
-func TestPrinter(t *testing.T) {
-	var out strings.Builder
-	p, err := newPrinter(&buildflags.Flags{Progress: "plain"}, &out)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range []build.Event{
-		{Step: 1, Title: "[1/2] RUN a", Phase: build.Started},
-		{Step: 1, Title: "[1/2] RUN a", Phase: build.Log, Text: "half"},
-		{Step: 2, Title: "[2/2] COPY b", Phase: build.Started},
-		{Step: 2, Title: "[2/2] COPY b", Phase: build.Cached},
-		{Step: 1, Title: "[1/2] RUN a", Phase: build.Log, Text: " a line\x1b[31m\r\nrest", After: time.Second},
-		{Step: 1, Title: "[1/2] RUN a", Phase: build.Done, After: 1500 * time.Millisecond},
-		{Phase: build.Warning, Text: "careful"},
-	} {
-		p.event(e)
-	}
-	want := "#1 [1/2] RUN a\n\n#2 [2/2] COPY b\n#2 CACHED\n\n#1 [1/2] RUN a\n#1 1.000 half a line[31m\n#1 1.500 rest\n#1 DONE 1.5s\n[Warning] careful\n"
-	if diff := cmp.Diff(want, out.String()); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-	if _, err := newPrinter(&buildflags.Flags{Progress: "fancy"}, &out); err == nil {
-		t.Error("progress fancy was taken")
-	}
-}

@@ -8,7 +8,6 @@ import (
 	"sync"
 
 	"github.com/cleat-project/cleat/build"
-	"github.com/cleat-project/cleat/internal/buildflags"
 )
 
 // printer shows how a build goes, in the form of BuildKit's plain progress.
@@ -25,25 +24,14 @@ type shown struct {
 	partial []byte   // an unfinished line
 	lines   []string // the last ones, for when it fails
 	title   string
+	ended   bool
+	failed  bool
 }
 
 // keepLines is how many lines of a command are repeated when it fails.
 const keepLines = 20
 
-func newPrinter(f *buildflags.Flags, w io.Writer) (*printer, error) {
-	p := &printer{w: w, quiet: f.Quiet, steps: map[int]*shown{}}
-	switch f.Progress {
-	case "auto", "plain", "tty":
-		if f.Progress == "tty" {
-			return nil, fmt.Errorf("--progress tty is not supported: want auto, plain or quiet")
-		}
-	case "quiet":
-		p.quiet = true
-	default:
-		return nil, fmt.Errorf("--progress %q: want auto, plain or quiet", f.Progress)
-	}
-	return p, nil
-}
+func newPrinter(w io.Writer) *printer { return &printer{w: w, steps: map[int]*shown{}} }
 
 // event shows one event.
 func (p *printer) event(e build.Event) {
@@ -58,18 +46,27 @@ func (p *printer) event(e build.Event) {
 		s = &shown{title: e.Title}
 		p.steps[e.Step] = s
 	}
-	p.turn(e.Step, s, e.Phase)
+	p.turn(e.Step, s)
 	switch e.Phase {
 	case build.Log:
 		p.output(e, s)
+	case build.Status:
+		p.line(e.Step, printable(strings.TrimSpace(e.Text))+" done")
 	case build.Cached:
+		s.ended = true
 		p.line(e.Step, "CACHED")
 	case build.Done:
 		p.flush(e, s)
-		p.line(e.Step, fmt.Sprintf("DONE %.1fs", e.After.Seconds()))
+		s.ended = true
+		p.line(e.Step, "DONE "+seconds(e.After))
 	case build.Failed:
 		p.flush(e, s)
+		s.ended = true
 		p.line(e.Step, "ERROR: "+e.Err.Error())
+	case build.Canceled:
+		p.flush(e, s)
+		s.ended = true
+		p.line(e.Step, "CANCELED")
 	case build.Started, build.Note, build.Warning:
 	}
 }
@@ -78,26 +75,25 @@ func (p *printer) event(e build.Event) {
 func (p *printer) aside(e build.Event) {
 	switch {
 	case e.Phase == build.Warning:
-		fmt.Fprintln(p.w, "[Warning] "+e.Text)
+		fmt.Fprintln(p.w, "[Warning] "+printable(e.Text))
 	case !p.quiet:
-		fmt.Fprintln(p.w, e.Text)
+		fmt.Fprintln(p.w, printable(e.Text))
 	}
 }
 
 // turn shows the title of a step when it is another's turn.
-func (p *printer) turn(step int, s *shown, phase build.Phase) {
+func (p *printer) turn(step int, s *shown) {
 	if p.last == step || p.quiet {
 		return
 	}
-	if p.last != 0 {
+	if before := p.steps[p.last]; before != nil {
+		if !before.ended {
+			fmt.Fprintln(p.w, number(p.last)+" ...")
+		}
 		fmt.Fprintln(p.w)
 	}
 	p.last = step
-	if phase == build.Started || phase == build.Cached || phase == build.Log {
-		fmt.Fprintln(p.w, number(step)+" "+s.title)
-		return
-	}
-	fmt.Fprintln(p.w, number(step)+" "+s.title)
+	fmt.Fprintln(p.w, number(step)+" "+printable(s.title))
 }
 
 func (p *printer) line(step int, text string) {
@@ -120,24 +116,11 @@ func (p *printer) output(e build.Event, s *shown) {
 }
 
 func (p *printer) outputLine(e build.Event, s *shown, text string) {
-	text = printable(strings.TrimSuffix(text, "\r"))
+	text = printable(lastOf(text))
 	if s.lines = append(s.lines, fmt.Sprintf("%.3f %s", e.After.Seconds(), text)); len(s.lines) > keepLines {
 		s.lines = s.lines[1:]
 	}
 	p.line(e.Step, fmt.Sprintf("%.3f %s", e.After.Seconds(), text))
-}
-
-// printable keeps a command of the build from steering the terminal.
-func printable(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' && r != '\t' && r != 0x1b || r == 0x7f {
-			return -1
-		}
-		if r == 0x1b {
-			return -1
-		}
-		return r
-	}, s)
 }
 
 func (p *printer) flush(e build.Event, s *shown) {
@@ -145,9 +128,7 @@ func (p *printer) flush(e build.Event, s *shown) {
 		p.outputLine(e, s, string(s.partial))
 		s.partial = nil
 	}
-	if e.Phase == build.Failed && len(s.lines) > 0 {
-		s.title += ":"
-	}
+	s.failed = e.Phase == build.Failed
 }
 
 // close repeats what the step has said that the build failed with.
@@ -158,8 +139,8 @@ func (p *printer) close(err error) {
 		return
 	}
 	for _, s := range p.steps {
-		if strings.HasSuffix(s.title, ":") && len(s.lines) > 0 {
-			fmt.Fprintf(p.w, "------\n > %s\n%s\n------\n", s.title, strings.Join(s.lines, "\n"))
+		if s.failed && len(s.lines) > 0 {
+			fmt.Fprintf(p.w, "------\n > %s:\n%s\n------\n", printable(s.title), strings.Join(s.lines, "\n"))
 		}
 	}
 }

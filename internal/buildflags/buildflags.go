@@ -82,7 +82,7 @@ func Define(fs *pflag.FlagSet) *Flags {
 	fs.StringVar(&f.Target, "target", "", "Set the target build stage to build")
 	fs.StringVar(&f.Platform, "platform", "", "Set target platform for build; must be this machine's")
 	fs.StringVar(&f.Network, "network", "default", "Set the networking mode for the RUN instructions during build")
-	fs.StringVar(&f.Progress, "progress", "auto", `Set type of progress output ("auto", "plain", "quiet")`)
+	fs.StringVar(&f.Progress, "progress", "auto", `Set type of progress output ("auto", "plain", "tty", "quiet", "rawjson")`)
 	fs.StringVar(&f.IIDFile, "iidfile", "", "Write the image ID to a file")
 	fs.VarP(size{&f.Memory}, "memory", "m", "Memory limit of each RUN instruction")
 	fs.Var(size{&f.MemorySwap}, "memory-swap", `Memory and swap of each RUN instruction together; "-1" for unlimited swap`)
