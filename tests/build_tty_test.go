@@ -11,8 +11,8 @@ import (
 	"github.com/creack/pty"
 )
 
-// onTerminal runs a command on a terminal of its own, and returns all that it wrote.
-func onTerminal(t *testing.T, rows, columns uint16, args ...string) (string, error) {
+// buildOnTerminal runs a command on a terminal of its own, and returns all that it wrote.
+func buildOnTerminal(t *testing.T, rows, columns uint16, args ...string) (string, error) {
 	t.Helper()
 	cmd := shared().cmd(args...)
 	cmd.Env = append(os.Environ(), "TERM=xterm")
@@ -30,7 +30,7 @@ func onTerminal(t *testing.T, rows, columns uint16, args ...string) (string, err
 func TestBuildOnATerminal(t *testing.T) {
 	dir := tempDir(t)
 	writeBuildFile(t, filepath.Join(dir, "Dockerfile"), []byte("FROM busybox AS a\nENV PATH=/bin\nRUN echo one; echo two; sleep 0.4; printf '\\033[2Jevil'; echo three\nRUN exit 3\n"))
-	out, err := onTerminal(t, 20, 60, "build", "--network", "none", "--no-cache", dir)
+	out, err := buildOnTerminal(t, 20, 60, "build", "--network", "none", "--no-cache", dir)
 	if err == nil {
 		t.Error("the build succeeded")
 	}
@@ -43,10 +43,10 @@ func TestBuildOnATerminal(t *testing.T) {
 		t.Error("the step has steered the terminal")
 	}
 	writeBuildFile(t, filepath.Join(dir, "Dockerfile"), []byte("FROM busybox AS a\nENV PATH=/bin\nRUN echo one\n"))
-	if out, err = onTerminal(t, 20, 60, "build", "--network", "none", dir); err != nil || !strings.Contains(out, "FINISHED") || !strings.Contains(out, "writing image sha256:") {
+	if out, err = buildOnTerminal(t, 20, 60, "build", "--network", "none", dir); err != nil || !strings.Contains(out, "FINISHED") || !strings.Contains(out, "writing image sha256:") {
 		t.Errorf("%v: %q", err, out)
 	}
-	if out, err = onTerminal(t, 20, 60, "build", "--network", "none", "--progress", "plain", dir); err != nil || strings.Contains(out, "\x1b") || !strings.Contains(out, "#2 [a 1/2] FROM busybox") {
+	if out, err = buildOnTerminal(t, 20, 60, "build", "--network", "none", "--progress", "plain", dir); err != nil || strings.Contains(out, "\x1b") || !strings.Contains(out, "#2 [a 1/2] FROM busybox") {
 		t.Errorf("%v: %q", err, out)
 	}
 	if r := shared().try("build", "--progress", "tty", dir); r.code == 0 || !strings.Contains(r.stderr, "stderr is not a terminal") {
