@@ -18,7 +18,7 @@ import (
 // whatever a running container lacks, be it that somebody flushed the firewall.
 func (e *Engine) checkWires(ctx context.Context, repair bool) ([]Finding, error) {
 	var found []Finding
-	for _, check := range []func(context.Context, bool) ([]Finding, error){e.checkNetFiles, e.checkEnded, e.checkLeases, e.checkRestored, e.checkBridges} {
+	for _, check := range []func(context.Context, bool) ([]Finding, error){e.checkNetFiles, e.checkEnded, e.checkLeases, e.checkRestored, e.checkLookups, e.checkBridges} {
 		more, err := check(ctx, repair)
 		found = append(found, more...)
 		if err != nil {
@@ -147,6 +147,50 @@ func (e *Engine) inspectWires(ctx context.Context) ([]wire.Problem, error) {
 	return e.wires().Inspect(ctx, e.table(), e.networks, func(id string) bool {
 		_, err := e.state.LoadLive(id)
 		return err == nil
+	})
+}
+
+// checkLookups finds running containers that have lost their name server: before
+// version 254 systemd gives up the sockets that it keeps when somebody stops it.
+func (e *Engine) checkLookups(ctx context.Context, repair bool) ([]Finding, error) {
+	lives, err := e.wires().Lives().All()
+	if err != nil {
+		return nil, err
+	}
+	lost, err := e.wires().Unanswered(ctx, lives)
+	if err != nil {
+		return []Finding{{Object: resolverSocket, Problem: err.Error() + ": is it enabled and started?"}}, nil
+	}
+	var found []Finding
+	for _, l := range lost {
+		run, err := e.state.LoadLive(l.ContainerID)
+		if err != nil || !l.Running() {
+			continue // it is just starting or ending, or checkRuns tells
+		}
+		if repair {
+			if err := e.answerAgain(ctx, l.ContainerID, run.PID); err != nil && !isNotFound(err) {
+				return found, err
+			}
+		}
+		found = append(found, Finding{"container " + spec.ShortID(l.ContainerID), "the name server has lost its sockets", repair})
+	}
+	return found, nil
+}
+
+// answerAgain has the names looked up that a container asks for whose payload is
+// process pid.
+func (e *Engine) answerAgain(ctx context.Context, id string, pid int) error {
+	return e.state.WithLock(ctx, id, func(spec.Container) error {
+		run, err := e.state.LoadLive(id)
+		if err != nil || run.PID != pid {
+			return err
+		}
+		ns, err := wire.Namespace(pid)
+		if err != nil {
+			return err
+		}
+		defer ns.Close()
+		return e.wires().Answer(ctx, id, int(ns.Fd()))
 	})
 }
 

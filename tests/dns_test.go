@@ -152,6 +152,13 @@ func TestNames(t *testing.T) {
 			t.Errorf("%s sockets are kept, want 8", n)
 		}
 	})
+	t.Run("the server is stopped", func(t *testing.T) { // systemd 252 closes what it has kept for it
+		s.must(t, "host", "shell", "systemctl", "stop", "cleat-netd.service")
+		t.Log(s.try("system", "check", "--repair"))
+		s.finds(t, "web", "db", db)
+		s.finds(t, "app", "web", web)
+		s.clean(t)
+	})
 	t.Run("containers come and go", func(t *testing.T) {
 		s.must(t, "restart", "-t", "0", "db")
 		s.finds(t, "web", "db", s.address(t, "db", "back", false))

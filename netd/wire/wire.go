@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/cleat-project/cleat/internal/fsx"
@@ -131,6 +132,27 @@ func (h Host) resolve(ctx context.Context, id string, ns int) error {
 
 // resolverWait bounds the wait for the name server.
 const resolverWait = 30 * time.Second
+
+// Unanswered returns those of lives whose names the name server should look up
+// and does not, because it has lost their sockets. If it does not answer at all, that
+// is the error.
+func (h Host) Unanswered(ctx context.Context, lives []netd.Live) ([]netd.Live, error) {
+	want := slices.DeleteFunc(slices.Clone(lives), func(l netd.Live) bool { return !l.Resolver })
+	if len(want) == 0 {
+		return nil, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, resolverWait)
+	defer cancel()
+	answered, err := handover.List(ctx, h.resolver())
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(want, func(l netd.Live) bool { return slices.Contains(answered, l.ContainerID) }), nil
+}
+
+// Answer has names looked up for a container whose network namespace is ns, again
+// if its sockets were lost.
+func (h Host) Answer(ctx context.Context, id string, ns int) error { return h.resolve(ctx, id, ns) }
 
 func (h Host) resolver() string { return filepath.Join(h.RunRoot, ResolverSocket) }
 
