@@ -159,7 +159,7 @@ func (e *Engine) checkLookups(ctx context.Context, repair bool) ([]Finding, erro
 	}
 	lost, err := e.wires().Unanswered(ctx, lives)
 	if err != nil {
-		return []Finding{{Object: resolverSocket, Problem: err.Error() + ": is it enabled and started?"}}, nil
+		return []Finding{{Object: resolverSocket, Problem: err.Error() + ": is it enabled and started?"}}, nil //nolint:nilerr // it is what was found
 	}
 	var found []Finding
 	for _, l := range lost {
