@@ -46,6 +46,8 @@ type Server struct {
 	runs   map[string]*run // by id of the container
 	closed bool
 
+	machines sync.Mutex // held while systemd-machined is told of one
+
 	stored map[string]int // notification sockets that nobody has yet, by id; of the goroutine of Serve alone
 }
 
@@ -98,6 +100,7 @@ func (s *Server) enlisted(ctx context.Context, id string, fds []int) {
 		s.keep(id, fd)
 	}
 	s.begin(ctx, id)
+	s.introduce(ctx, id)
 	if fd, ok := s.stored[id]; ok { // there is no use for it
 		_ = unix.Close(fd)
 		delete(s.stored, id)
@@ -112,6 +115,7 @@ func (s *Server) adopt(ctx context.Context) error {
 	}
 	for _, id := range ids {
 		s.begin(ctx, id)
+		s.introduce(ctx, id)
 	}
 	for id, fd := range s.stored { // of containers that have ended
 		_ = unix.Close(fd)

@@ -77,18 +77,31 @@ func dialBus(ctx context.Context, path string) (l *link, err error) {
 			l.close(err)
 		}
 	}()
-	const daemon, daemonPath = "org.freedesktop.DBus", objectPath("/org/freedesktop/DBus")
-	if _, err := l.callTo(ctx, daemon, daemonPath, daemon, "Hello"); err != nil {
-		return nil, fmt.Errorf("greet the system bus: %w", err)
+	if err := l.greet(ctx); err != nil {
+		return nil, err
 	}
 	rule := "type='signal',sender='" + destination + "'"
-	if _, err := l.callTo(ctx, daemon, daemonPath, daemon, "AddMatch", rule); err != nil {
+	if _, err := l.callTo(ctx, busDaemon, busDaemonPath, busDaemon, "AddMatch", rule); err != nil {
 		return nil, fmt.Errorf("match systemd's signals: %w", err)
 	}
 	if _, err := l.call(ctx, managerPath, managerInterface, "Subscribe"); err != nil {
 		return nil, fmt.Errorf("subscribe to systemd's signals: %w", err)
 	}
 	return l, nil
+}
+
+// The bus daemon on its own bus.
+const (
+	busDaemon     = "org.freedesktop.DBus"
+	busDaemonPath = objectPath("/org/freedesktop/DBus")
+)
+
+// greet is the first call of every client of the bus daemon.
+func (l *link) greet(ctx context.Context) error {
+	if _, err := l.callTo(ctx, busDaemon, busDaemonPath, busDaemon, "Hello"); err != nil {
+		return fmt.Errorf("greet the system bus: %w", err)
+	}
+	return nil
 }
 
 func newLink(nc net.Conn) *link {

@@ -66,6 +66,7 @@ func post(ctx context.Context, store *state.Store, id string, e end) error {
 	if err != nil {
 		return err
 	}
+	defer leaveMachined(annex) // nobody waits for that
 	run, err := store.LoadRun(id)
 	if err != nil {
 		return err

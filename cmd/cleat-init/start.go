@@ -148,6 +148,7 @@ func launch(ctx context.Context, store *state.Store, p plan.Plan, run state.Run)
 		Started: func() error {
 			tell(store, a, "start", time.Now())
 			err := starting.Confirm()
+			introduce(store, a)
 			return errors.Join(err, notice.enlist(a))
 		},
 		Failed: func(err error) { fail(store, a.ID, run, err) },
