@@ -299,3 +299,14 @@ func TestNameServerInAContainer(t *testing.T) {
 	s.must(t, "network", "rm", "named")
 	s.empty(t)
 }
+
+// TestManyPorts publishes more ports than systemd can hand over with the limit of
+// descriptors that services usually have.
+func TestManyPorts(t *testing.T) {
+	t.Parallel()
+	s := newNetSite(t)
+	s.serve(t, "many", "-p", "20000-20519:20000-20519", "-p", "80:80")
+	from(t, s.lan).hears(t, "tcp", hostLAN4+":80", "many "+peerLAN4)
+	s.must(t, "rm", "-f", "many")
+	s.empty(t)
+}

@@ -11,7 +11,7 @@ import (
 
 func TestChangedLimits(t *testing.T) {
 	t.Parallel()
-	full := spec.Limits{MemoryBytes: 64 << 20, SwapBytes: 1 << 20, ReservationBytes: 32 << 20, CPUMillis: 500, CPUShares: 2048, CPUSet: "0", Pids: 9, IOWeight: 100}
+	full := spec.Limits{MemoryBytes: 64 << 20, SwapBytes: 1 << 20, ReservationBytes: 32 << 20, CPUMillis: 500, CPUShares: 2048, CPUSet: "0", MemoryNodes: "0", Pids: 9, IOWeight: 100}
 	for what, tt := range map[string]struct {
 		from, to spec.Limits
 		want     []Property

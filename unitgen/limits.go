@@ -158,10 +158,17 @@ func parseCPUs(list string) ([]byte, error) {
 // ulimitNames are the names that setrlimit(2) and systemd.exec(5) know.
 const ulimitNames = "as core cpu data fsize locks memlock msgqueue nice nofile nproc rss rtprio rttime sigpending stack"
 
+// manySockets is how many sockets of published ports systemd can hand over below
+// the limit of descriptors that it gives services, 1024.
+const manySockets = 900
+
 // rlimits maps the ulimits. Processes are not limited per user by default, as in
 // Docker: a user id means nothing across containers.
 func rlimits(c spec.Container, _ ServiceInput) ([]Property, error) {
 	byName := map[string]spec.Ulimit{"nproc": {Name: "nproc", Soft: -1, Hard: -1}}
+	if 2*len(c.Network.Ports) > manySockets { // one for each IP version
+		byName["nofile"] = spec.Ulimit{Name: "nofile", Soft: 1 << 19, Hard: 1 << 19}
+	}
 	for _, u := range c.Ulimits {
 		if !slices.Contains(strings.Fields(ulimitNames), u.Name) {
 			return nil, fmt.Errorf("unknown ulimit %q: %w", u.Name, spec.ErrInvalid)

@@ -148,6 +148,7 @@ func TestServiceProperties(t *testing.T) {
 		"swap is not mentioned by default":        {func(*spec.Container) {}, "MemorySwapMax", nil},
 		"tasks have no limit by default":          {func(*spec.Container) {}, "TasksMax", Infinity},
 		"ulimit without limit":                    {func(c *spec.Container) { c.Ulimits = []spec.Ulimit{{Name: "core", Soft: -1, Hard: -1}} }, "LimitCORE", Infinity},
+		"many ports":                              {func(c *spec.Container) { c.Network.Ports = make([]spec.Port, 451) }, "LimitNOFILE", uint64(1 << 19)},
 		"soft ulimit":                             {func(c *spec.Container) { c.Ulimits = []spec.Ulimit{{Name: "nofile", Soft: 5, Hard: 9}} }, "LimitNOFILESoft", uint64(5)},
 		"description has no control character":    {func(c *spec.Container) { c.Image.Reference = "a\nExecStart=/bin/sh" }, "Description", "Container web (a?ExecStart=/bin/sh)"},
 		"only privileged containers are delegate": {func(*spec.Container) {}, "Delegate", nil},
