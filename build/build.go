@@ -61,6 +61,11 @@ type Options struct {
 	// the same image wherever and whenever it runs; nil is now.
 	Epoch *time.Time
 
+	CacheFrom []engine.CacheStore // caches of other machines
+	CacheTo   []CacheTarget
+
+	Push bool // the image, to the registry of each of its names
+
 	Export   func(ctx context.Context, r Result) error // takes the result instead of the image store; nil for none
 	Progress func(Event)                               // called from several goroutines; nil drops it
 	Version  string
@@ -96,6 +101,8 @@ type builder struct {
 	named    map[string]*named
 	newDir   func(context.Context) (dir string, release func() error, err error)
 	releases []func() error // of what was fetched
+	kept     []keptStep     // with Options.CacheTo, what to export
+	notes    map[string]string
 }
 
 // future is a stage that is being made, or will be.
@@ -143,6 +150,9 @@ func Build(ctx context.Context, eng *engine.Engine, opt Options) (res Result, er
 			return Result{}, err
 		}
 	}
+	if err := b.importCaches(ctx); err != nil {
+		return Result{}, err
+	}
 	s, err := b.run(ctx)
 	if err != nil {
 		return Result{}, err
@@ -168,6 +178,9 @@ func or(s, otherwise string) string {
 
 // prepare finds out what is to be made.
 func (b *builder) prepare() error {
+	if b.opt.Push && len(b.opt.Names) == 0 {
+		return fmt.Errorf("push: the image has no name: give it one with --tag: %w", spec.ErrInvalid)
+	}
 	if err := b.checkPlatform(b.opt.Platform); err != nil {
 		return err
 	}
@@ -357,7 +370,7 @@ func (b *builder) files(ctx context.Context, from string, stage int) (open func(
 		layers = x.layers
 	}
 	return func() (*files, error) {
-		t, err := b.b.Files(layers)
+		t, err := b.b.Files(ctx, layers)
 		if err != nil {
 			return nil, err
 		}

@@ -142,12 +142,19 @@ func (f *files) close() {
 
 // treeNote is what is known of a selection in layers, which never change.
 func (b *builder) treeNote(id []engine.Digest, t transfer) string {
-	return string(b.b.Note(keyOf("tree", id, selectionText(t))))
+	name := keyOf("tree", id, selectionText(t))
+	sum := string(b.b.Note(name))
+	if sum != "" {
+		b.keepNote(name, sum)
+	}
+	return sum
 }
 
 func (b *builder) keepTreeNote(id []engine.Digest, t transfer, sum string) {
 	if sum != "" {
-		_ = b.b.KeepNote(keyOf("tree", id, selectionText(t)), []byte(sum)) // it saves time only
+		name := keyOf("tree", id, selectionText(t))
+		_ = b.b.KeepNote(name, []byte(sum)) // it saves time only
+		b.keepNote(name, sum)
 	}
 }
 

@@ -130,7 +130,7 @@ func (v *vertex) stop(ctx context.Context, err error) error {
 
 // pull tells of an image that is fetched.
 func (v *vertex) pull(e engine.PullEvent) {
-	if text := e.Phase.String(); text == "Already exists" || text == "Pull complete" {
+	if text := e.Phase.String(); text == "Already exists" || text == "Pull complete" || text == "Pushed" || text == "Layer already exists" {
 		v.status(e.Layer.Short() + " " + text)
 	}
 }

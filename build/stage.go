@@ -28,6 +28,7 @@ type state struct {
 
 	cmdSet bool // CMD was given in this stage
 	fresh  bool // the cache is not asked
+	index  int  // of the stage
 	number int  // of the step, for people
 	total  int
 
@@ -55,7 +56,7 @@ func (b *builder) stage(ctx context.Context, i int) (*state, error) {
 	if err != nil {
 		return nil, b.file.at(st.Location, err)
 	}
-	s.config.OnBuild = nil
+	s.config.OnBuild, s.index = nil, i
 	s.fresh = slices.ContainsFunc(b.opt.NoCacheStages, func(name string) bool { return strings.EqualFold(name, st.Name) && name != "" })
 	b.tellBase(s, len(triggers))
 	cmds := slices.Concat(triggers, st.Commands)
@@ -122,7 +123,7 @@ func (b *builder) base(ctx context.Context, st *stage) (*state, error) {
 
 // baseOfFiles begins a stage on the files of a further context.
 func (b *builder) baseOfFiles(ctx context.Context, st *stage) (*state, error) {
-	s := &state{config: engine.RunConfig{WorkingDir: "/", Env: []string{defaultPath}}, number: 1, total: stepsOf(st)}
+	s := &state{config: engine.RunConfig{WorkingDir: "/", Env: []string{defaultPath}}, index: st.index, number: 1, total: stepsOf(st)}
 	t := transfer{sources: []selection{{pattern: "/"}}, dest: "/", stage: st.index, from: st.BaseName}
 	return s, b.transfer(ctx, st, s, "FROM "+st.BaseName, t)
 }
@@ -390,6 +391,7 @@ func (b *builder) step(ctx context.Context, s *state, w work) error {
 		return v.stop(ctx, err)
 	}
 	s.add(w, rec, layer)
+	b.keep(s.index, rec, layer)
 	v.end(nil)
 	return nil
 }
@@ -404,6 +406,7 @@ func (b *builder) recall(s *state, w work, v *vertex) bool {
 		return false // what is not found, or broken, is done again
 	}
 	s.add(w, rec, layer)
+	b.keep(s.index, rec, layer)
 	s.reused = true
 	v.cached()
 	return true
@@ -522,6 +525,9 @@ func (b *builder) finish(ctx context.Context, s *state) (Result, error) {
 			config.History[i].Created = created
 		}
 	}
+	if err := b.exportCaches(ctx, s); err != nil {
+		return Result{}, err
+	}
 	if b.opt.Export != nil {
 		return b.export(ctx, s, config)
 	}
@@ -535,7 +541,27 @@ func (b *builder) finish(ctx context.Context, s *state) (Result, error) {
 		}
 	}
 	v.end(err)
+	if err == nil && b.opt.Push {
+		img, err = b.push(ctx, img)
+	}
 	return Result{Image: img, Config: config}, err
+}
+
+// push uploads the image under all its names.
+func (b *builder) push(ctx context.Context, img engine.Image) (engine.Image, error) {
+	for _, name := range b.opt.Names {
+		v := b.out.begin("pushing " + name)
+		v.start()
+		err := b.eng.Push(ctx, name, engine.PushOptions{Progress: v.pull, Done: func(p engine.PushedImage) {
+			v.status("manifest " + string(p.Digest))
+			img.ManifestDigest = p.Digest
+		}})
+		v.end(err)
+		if err != nil {
+			return img, err
+		}
+	}
+	return img, nil
 }
 
 // created returns the time of an image, which is that of the first time it was made.
@@ -548,18 +574,20 @@ func (b *builder) created(ctx context.Context, key string) (time.Time, error) {
 		return time.Time{}, err
 	}
 	defer lock.Release()
-	if rec, _, err := b.b.Cached(key); err == nil && !b.opt.NoCache {
-		return rec.Created, nil
+	rec, _, err := b.b.Cached(key)
+	if err != nil || b.opt.NoCache {
+		rec = engine.BuildRecord{Key: key, Created: b.now(), What: "image"}
+		err = b.b.Remember(rec, nil)
 	}
-	now := b.now()
-	return now, b.b.Remember(engine.BuildRecord{Key: key, Created: now, What: "image"}, nil)
+	b.keep(-1, rec, nil)
+	return rec.Created, err
 }
 
 // export hands the files of the result to whoever wants them.
 func (b *builder) export(ctx context.Context, s *state, config engine.ImageConfigFile) (Result, error) {
 	v := b.out.begin("exporting files")
 	v.start()
-	tree, err := b.b.Files(s.layers)
+	tree, err := b.b.Files(ctx, s.layers)
 	if err != nil {
 		v.end(err)
 		return Result{}, err

@@ -61,8 +61,9 @@ type Build struct {
 	mu   sync.Mutex
 	made []BuildLayer // staged by this build and not published yet
 
-	scope onceScope
-	sweep sync.Once
+	scope    onceScope
+	sweep    sync.Once
+	imported imported
 }
 
 // BuildOptions says how a build works.
@@ -86,7 +87,7 @@ func (e *Engine) BeginBuild(ctx context.Context, opt BuildOptions) (*Build, erro
 // build to use.
 func (b *Build) Close(ctx context.Context) error {
 	ctx = context.WithoutCancel(ctx)
-	return errors.Join(b.publish(), b.in.Close(ctx))
+	return errors.Join(b.publish(), b.imported.closeAll(), b.in.Close(ctx))
 }
 
 // publish makes the new layers durable.
@@ -137,8 +138,24 @@ func (b *Build) Base(ctx context.Context, opt CreateOptions) (Image, []BuildLaye
 }
 
 // Cached returns what the cache has under key, with its layer, if the step changed
-// anything. What is incomplete counts as missing: spec.ErrNotFound.
+// anything. What is incomplete counts as missing: spec.ErrNotFound. The layer of a
+// shared cache may not be here yet, see Need.
 func (b *Build) Cached(key string) (BuildRecord, *BuildLayer, error) {
+	r, l, err := b.cachedHere(key)
+	if err == nil {
+		return r, l, nil
+	}
+	s, ok := b.imported.step(key)
+	if !ok {
+		return r, nil, err
+	}
+	if s.Layer == nil {
+		return s.Record, nil, b.Remember(s.Record, nil)
+	}
+	return s.Record, s.Layer, nil
+}
+
+func (b *Build) cachedHere(key string) (BuildRecord, *BuildLayer, error) {
 	r, err := b.e.state.BuildRecord(key)
 	if err != nil || r.DiffID == "" {
 		return r, nil, err
@@ -165,7 +182,15 @@ func (b *Build) Lock(ctx context.Context, key string) (*fsx.Lock, error) {
 }
 
 // Note returns what KeepNote has kept, nil if nothing.
-func (b *Build) Note(name string) []byte { return b.e.state.BuildNote(name) }
+func (b *Build) Note(name string) []byte {
+	if data := b.e.state.BuildNote(name); data != nil {
+		return data
+	}
+	if s := b.imported.note(name); s != "" {
+		return []byte(s)
+	}
+	return nil
+}
 
 // KeepNote keeps data for later builds under a name of hex digits.
 func (b *Build) KeepNote(name string, data []byte) error { return b.e.state.SaveBuildNote(name, data) }
@@ -195,6 +220,9 @@ func (b *Build) Commit(ctx context.Context, im BuildImage) (Image, error) {
 	}
 	if img, ok := b.listed(im.Config, refs); ok {
 		return img, nil
+	}
+	if err := b.Need(ctx, im.Layers); err != nil {
+		return Image{}, err
 	}
 	img, err := archive.AddImage(ctx, b.in, im.Config, blobs, refs)
 	if err != nil {

@@ -58,7 +58,10 @@ func OpenBuildTree(dir string) (*BuildTree, error) {
 
 // Files opens the file system that a chain of layers makes, for reading. The
 // caller closes it.
-func (b *Build) Files(layers []BuildLayer) (*BuildTree, error) {
+func (b *Build) Files(ctx context.Context, layers []BuildLayer) (*BuildTree, error) {
+	if err := b.Need(ctx, layers); err != nil {
+		return nil, err
+	}
 	view, err := b.view(layers, plan.Rootfs{})
 	if err != nil {
 		return nil, err
@@ -247,6 +250,9 @@ func IsArchive(r io.Reader) bool {
 // Change returns the layer that change makes on top of a chain; nil if it changes
 // nothing.
 func (b *Build) Change(ctx context.Context, layers []BuildLayer, change func(*BuildFiles) error) (_ *BuildLayer, err error) {
+	if err := b.Need(ctx, layers); err != nil {
+		return nil, err
+	}
 	step, err := b.e.state.MakeStep(ctx, newID())
 	if err != nil {
 		return nil, err

@@ -89,6 +89,9 @@ func (e *ExitError) Error() string { return "exit code: " + strconv.Itoa(e.Code)
 // the layer that it makes; nil if it changes nothing. If the command fails the
 // error is an *ExitError. If the caller is killed, so is the command.
 func (b *Build) Run(ctx context.Context, layers []BuildLayer, r RunStep) (_ *BuildLayer, err error) {
+	if err := b.Need(ctx, layers); err != nil {
+		return nil, err
+	}
 	step, err := b.e.state.MakeStep(ctx, newID())
 	if err != nil {
 		return nil, err

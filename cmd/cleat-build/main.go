@@ -5,10 +5,12 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/pflag"
@@ -102,7 +104,9 @@ func command(ctx context.Context, args []string, std stdio) error {
 		return err
 	}
 	defer eng.Close()
-	opt.Export = out.export(std)
+	if opt.Export, opt.Push = out.export(std), out.push; out.name != "" {
+		opt.Names = append(opt.Names, out.name)
+	}
 	opt.Progress = show.event
 	res, err := build.Build(ctx, eng, opt)
 	show.close(err)
@@ -121,6 +125,11 @@ func finish(ctx context.Context, eng *engine.Engine, f *buildflags.Flags, out ou
 	if err := out.save(ctx, eng, append(f.Tags[:len(f.Tags):len(f.Tags)], id)[0], std); err != nil {
 		return err
 	}
+	if f.Metadata != "" {
+		if err := writeMetadata(f.Metadata, f.Tags, res); err != nil {
+			return err
+		}
+	}
 	if f.IIDFile != "" {
 		if err := os.WriteFile(f.IIDFile, []byte(id), 0o666); err != nil {
 			return fmt.Errorf("write image id: %w", err)
@@ -128,6 +137,25 @@ func finish(ctx context.Context, eng *engine.Engine, f *buildflags.Flags, out ou
 	}
 	if f.Quiet || f.Progress == "quiet" {
 		fmt.Fprintln(std.out, id)
+	}
+	return nil
+}
+
+// writeMetadata writes what there is to know of an image, in the words of buildx.
+func writeMetadata(file string, names []string, res build.Result) error {
+	meta := map[string]string{
+		"containerimage.config.digest": string(res.Image.ID),
+		"containerimage.digest":        string(res.Image.ManifestDigest),
+	}
+	if len(names) > 0 {
+		meta["image.name"] = strings.Join(names, ",")
+	}
+	data, err := json.MarshalIndent(meta, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(file, data, 0o666); err != nil {
+		return fmt.Errorf("write metadata: %w", err)
 	}
 	return nil
 }

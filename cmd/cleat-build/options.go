@@ -29,7 +29,7 @@ func options(f *buildflags.Flags, where string, std stdio) (opt build.Options, e
 	if f.Pull {
 		opt.Pull = engine.PullAlways
 	}
-	for _, read := range []func(*build.Options, *buildflags.Flags) error{readPairs, readNetwork, readSecrets, readSSH, readLimits, readEpoch} {
+	for _, read := range []func(*build.Options, *buildflags.Flags) error{readPairs, readNetwork, readSecrets, readSSH, readCaches, readLimits, readEpoch} {
 		if err := read(&opt, f); err != nil {
 			return opt, err
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/cleat-project/cleat/build"
@@ -17,11 +18,13 @@ import (
 type output struct {
 	kind string // "image", "local", "tar", "docker" or "oci"
 	dest string // a directory for local, else a file; "-" is stdout
+	name string // one more for the image
+	push bool   // to the registries of its names
 }
 
 // outputOf reads --output.
 func outputOf(f *buildflags.Flags) (output, error) {
-	o := output{kind: "image"}
+	o := output{kind: "image", push: f.Push}
 	switch len(f.Outputs) {
 	case 0:
 		return o, nil
@@ -32,9 +35,9 @@ func outputOf(f *buildflags.Flags) (output, error) {
 	value := f.Outputs[0]
 	switch {
 	case value == "-":
-		return output{"tar", "-"}, nil
+		return output{kind: "tar", dest: "-"}, nil
 	case !strings.Contains(value, "="):
-		return output{"local", value}, nil
+		return output{kind: "local", dest: value}, nil
 	}
 	for _, field := range strings.Split(value, ",") {
 		k, v, _ := strings.Cut(field, "=")
@@ -43,9 +46,20 @@ func outputOf(f *buildflags.Flags) (output, error) {
 			o.kind = v
 		case "dest":
 			o.dest = v
+		case "name":
+			o.name = v
+		case "push":
+			push, err := strconv.ParseBool(v)
+			if err != nil {
+				return o, fmt.Errorf("--output %q: push wants true or false", value)
+			}
+			o.push = push
 		default:
-			return o, fmt.Errorf("--output %q: %s is not supported: want type= and dest=", value, k)
+			return o, fmt.Errorf("--output %q: %s is not supported: want type=, dest=, name= and push=", value, k)
 		}
+	}
+	if o.kind == "registry" {
+		o.kind, o.push = "image", true
 	}
 	return o, o.check(value)
 }
@@ -62,7 +76,10 @@ func (o output) check(value string) error {
 			return fmt.Errorf("--output %q: dest is missing", value)
 		}
 	default:
-		return fmt.Errorf("--output %q: type %s is not supported: want image, local, tar, docker or oci", value, o.kind)
+		return fmt.Errorf("--output %q: type %s is not supported: want image, registry, local, tar, docker or oci", value, o.kind)
+	}
+	if o.push && o.kind != "image" {
+		return fmt.Errorf("--output %q: only an image is pushed", value)
 	}
 	if o.kind == "local" && o.dest == "-" {
 		return fmt.Errorf("--output %q: dest must be a directory", value)

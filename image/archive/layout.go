@@ -8,9 +8,13 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/cleat-project/cleat/image"
+	"github.com/cleat-project/cleat/internal/fsx"
+	"github.com/cleat-project/cleat/internal/iox"
 	"github.com/cleat-project/cleat/spec"
 )
 
@@ -54,24 +58,28 @@ func (l *Layout) Close() error {
 	return errors.Join(errs...)
 }
 
-// Manifest returns a manifest of the layout by its digest or its tag; with "" the
-// only one, or that which is called "latest". An index leads to that of p.
-func (l *Layout) Manifest(name string, p image.Platform) (image.Manifest, []byte, error) {
-	d := &dirIndex{l}
-	data, err := d.read("index.json", image.MaxManifestBytes)
+// Find returns what the layout has under a digest or a tag; with "" the only manifest,
+// or that which is called "latest".
+func (l *Layout) Find(name string) (image.Descriptor, error) {
+	data, err := (&dirIndex{l}).read("index.json", image.MaxManifestBytes)
 	if err != nil {
-		return image.Manifest{}, nil, err
+		return image.Descriptor{}, err
 	}
 	index, err := image.ParseManifest(data, image.MediaTypeOCIIndex)
 	if err != nil {
-		return image.Manifest{}, nil, fmt.Errorf("index.json: %w", err)
+		return image.Descriptor{}, fmt.Errorf("index.json: %w", err)
 	}
-	entry, err := choose(index.Manifests, name)
+	return choose(index.Manifests, name)
+}
+
+// manifest returns the manifest of an image; an index leads to that for this machine.
+func (l *Layout) manifest(name string) (image.Manifest, error) {
+	entry, err := l.Find(name)
 	if err != nil {
-		return image.Manifest{}, nil, err
+		return image.Manifest{}, err
 	}
-	_, m, raw, err := (&loader{tar: d, opt: LoadOptions{Platform: p}}).resolve(entry)
-	return m, raw, err
+	_, m, _, err := (&loader{tar: &dirIndex{l}}).resolve(entry)
+	return m, err
 }
 
 func choose(list []image.Descriptor, name string) (image.Descriptor, error) {
@@ -103,10 +111,10 @@ func (l *Layout) Layer(ctx context.Context, in *image.Ingest, d image.Descriptor
 	return err
 }
 
-// Image stages all of one image of the layout, see Manifest, and returns its
+// Image stages all of one image of the layout, see Find, and returns its
 // configuration and its layers. Nothing is listed.
 func (l *Layout) Image(ctx context.Context, in *image.Ingest, name string, unpack image.Unpacker) (image.ConfigFile, []image.Descriptor, error) {
-	m, _, err := l.Manifest(name, image.Platform{})
+	m, err := l.manifest(name)
 	if err != nil {
 		return image.ConfigFile{}, nil, err
 	}
@@ -170,4 +178,81 @@ func (d *dirIndex) decode(name string, v any) error {
 		err = json.Unmarshal(data, v)
 	}
 	return err
+}
+
+// WriteLayout writes one manifest, with all that it leads to, which in has, as an OCI
+// layout in dir, which is made. What is there of another layout is replaced; blobs
+// that are there already stay.
+func WriteLayout(ctx context.Context, in *image.Ingest, dir, tag string, m image.Manifest, raw []byte) error {
+	blobs := filepath.Join(dir, "blobs", "sha256")
+	if err := os.MkdirAll(blobs, 0o755); err != nil {
+		return fmt.Errorf("write OCI layout: %w", err)
+	}
+	for _, d := range append(slices.Clone(m.Layers), m.Config) {
+		if err := copyBlob(ctx, in, blobs, d); err != nil {
+			return fmt.Errorf("write OCI layout: blob %s: %w", d.Digest.Short(), err)
+		}
+	}
+	digest := image.DigestOf(raw)
+	index, err := json.Marshal(struct {
+		SchemaVersion int                `json:"schemaVersion"`
+		MediaType     string             `json:"mediaType"`
+		Manifests     []image.Descriptor `json:"manifests"`
+	}{2, image.MediaTypeOCIIndex, []image.Descriptor{{MediaType: m.MediaType, Digest: digest, Size: int64(len(raw)), Annotations: map[string]string{keyRef: tag}}}})
+	if err != nil {
+		return err
+	}
+	for _, f := range []struct {
+		name string
+		data []byte
+	}{{filepath.Join("blobs", "sha256", digest.Hex()), raw}, {"oci-layout", []byte(`{"imageLayoutVersion":"1.0.0"}`)}, {"index.json", index}} {
+		if err := fsx.WriteFileVolatile(filepath.Join(dir, f.name), f.data, 0o644); err != nil {
+			return fmt.Errorf("write OCI layout: %w", err)
+		}
+	}
+	return dropOthers(blobs, append(slices.Clone(m.Layers), m.Config, image.Descriptor{Digest: digest}))
+}
+
+// dropOthers removes the blobs that nothing leads to.
+func dropOthers(dir string, keep []image.Descriptor) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !slices.ContainsFunc(keep, func(d image.Descriptor) bool { return d.Digest.Hex() == e.Name() }) {
+			if err := os.Remove(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func copyBlob(ctx context.Context, in *image.Ingest, dir string, d image.Descriptor) (err error) {
+	to := filepath.Join(dir, d.Digest.Hex())
+	if fi, err := os.Stat(to); err == nil && fi.Size() == d.Size {
+		return nil
+	}
+	from, err := in.OpenBlob(d.Digest)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = from.Close() }() // only read
+	temp, err := os.CreateTemp(dir, ".blob-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(temp.Name()) // it is of no use
+		}
+	}()
+	r := iox.WithContext(ctx, from)
+	defer func() { _ = r.Close() }() // never fails
+	_, err = io.Copy(temp, r)
+	if err = errors.Join(err, temp.Chmod(0o644), temp.Close()); err != nil {
+		return err
+	}
+	return os.Rename(temp.Name(), to)
 }

@@ -19,6 +19,7 @@ type Flags struct {
 	Network  string
 	Progress string
 	IIDFile  string
+	Metadata string
 	Memory   string
 	ShmSize  string
 
@@ -27,9 +28,9 @@ type Flags struct {
 	CPUShares           int64
 	CPUPeriod, CPUQuota int64 // in microseconds
 
-	Tags, BuildArgs, Labels, Secrets, SSH, Hosts, Contexts, Outputs, Allow, Ulimits, NoCacheFilters []string
+	Tags, BuildArgs, Labels, Secrets, SSH, Hosts, Contexts, Outputs, Allow, Ulimits, NoCacheFilters, CacheFrom, CacheTo []string
 
-	NoCache, Pull, Quiet bool
+	NoCache, Pull, Quiet, Push bool
 }
 
 // list is a flag that may be given several times.
@@ -100,6 +101,8 @@ func Define(fs *pflag.FlagSet) *Flags {
 		{"label", "", "Set metadata for an image", &f.Labels},
 		{"secret", "", `Secret to expose to the build (format: "id=mysecret[,src=/local/secret]")`, &f.Secrets},
 		{"ssh", "", `SSH agent socket to expose to the build (format: "default|<id>[=<socket>]")`, &f.SSH},
+		{"cache-from", "", `External cache sources (e.g., "user/app:cache", "type=local,src=path/to/dir")`, &f.CacheFrom},
+		{"cache-to", "", `Cache export destinations (e.g., "user/app:cache", "type=local,dest=path/to/dir")`, &f.CacheTo},
 		{"no-cache-filter", "", "Do not cache specified stages", &f.NoCacheFilters},
 		{"add-host", "", `Add a custom host-to-IP mapping (format: "host:ip")`, &f.Hosts},
 		{"build-context", "", `Additional build contexts (e.g., "name=path", "name=docker-image://image", "name=oci-layout://directory", a URL)`, &f.Contexts},
@@ -109,6 +112,8 @@ func Define(fs *pflag.FlagSet) *Flags {
 		fs.VarP(list{to: l.to}, l.name, l.short, l.usage)
 	}
 	fs.Var(list{&f.Ulimits, "ulimit"}, "ulimit", "Ulimit options")
+	fs.StringVar(&f.Metadata, "metadata-file", "", "Write build result metadata to a file")
+	fs.BoolVar(&f.Push, "push", false, `Shorthand for "--output=type=registry"`)
 	fs.BoolVar(&f.NoCache, "no-cache", false, "Do not use cache when building the image")
 	fs.BoolVar(&f.Pull, "pull", false, "Always attempt to pull all referenced images")
 	fs.BoolVarP(&f.Quiet, "quiet", "q", false, "Suppress the build output and print image ID on success")
@@ -144,7 +149,6 @@ type refused struct {
 const (
 	noBuilders = "is not supported: builds are done by this program itself"
 	noAttests  = "is not supported: images have no attestations"
-	noExports  = "is not supported: the cache is a local one"
 	notYet     = "is not supported"
 )
 
@@ -152,8 +156,6 @@ var refusals = []refused{
 	{name: "annotation", reason: notYet},
 	{name: "attest", reason: noAttests},
 	{name: "builder", reason: noBuilders, harmless: []string{"default"}},
-	{name: "cache-from", reason: noExports},
-	{name: "cache-to", reason: noExports},
 	{name: "call", reason: notYet, harmless: []string{"build"}},
 	{name: "cgroup-parent", reason: "is not supported: steps run in cleat-build.slice"},
 	{name: "check", reason: notYet, isBool: true, harmless: []string{"false"}},
@@ -164,10 +166,8 @@ var refusals = []refused{
 	{name: "force-rm", reason: "can only be true: nothing of a failed step stays", isBool: true, harmless: []string{"true"}},
 	{name: "isolation", reason: "is for Windows containers only", harmless: []string{"default"}},
 	{name: "load", reason: "can only be true: images are built where they are run", isBool: true, harmless: []string{"true"}},
-	{name: "metadata-file", reason: notYet},
 	{name: "policy", reason: notYet},
 	{name: "provenance", reason: noAttests, harmless: []string{"false"}},
-	{name: "push", reason: "is not supported: push the image with 'cleat push'", isBool: true, harmless: []string{"false"}},
 	{name: "rm", reason: "can only be true: nothing of a step stays but its layer", isBool: true, harmless: []string{"true"}},
 	{name: "sbom", reason: noAttests, harmless: []string{"false"}},
 	{name: "security-opt", reason: "is not supported: steps run in the sandbox of an ordinary container"},

@@ -31,7 +31,7 @@ func TestArgsRoundTrip(t *testing.T) {
 }
 
 func TestRefusedByName(t *testing.T) {
-	for _, arg := range []string{"--cgroup-parent=x", "--squash", "--cache-from=x", "--rm=false", "--push", "--provenance=true"} {
+	for _, arg := range []string{"--cgroup-parent=x", "--squash", "--rm=false", "--provenance=true"} {
 		fs := pflag.NewFlagSet("", pflag.ContinueOnError)
 		buildflags.Define(fs)
 		name, _, _ := strings.Cut(arg, "=")
