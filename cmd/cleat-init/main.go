@@ -9,6 +9,8 @@
 //	cleat-init [--root DIR] [--runroot DIR] due ID     ExecCondition= of units with the policy on-failure
 //	cleat-init [--root DIR] [--runroot DIR] network-restore
 //	                                  of cleat-network-restore.service: bridges and firewall
+//	cleat-init [--root DIR] [--runroot DIR] network-remove
+//	                                  of the packages' scripts: the same go when cleat does
 //
 // The verbs "setup" and "exec-child" are for cleat-init's and package sandbox's
 // own use. Called as docker-init it is the init of a container.
@@ -50,7 +52,7 @@ func run(ctx context.Context, args []string) int {
 		args = args[2:]
 	}
 	if len(args) == 0 {
-		return report(errors.New("usage: cleat-init [--root DIR] [--runroot DIR] start ID|post ID|close ID|due ID|network-restore"))
+		return report(errors.New("usage: cleat-init [--root DIR] [--runroot DIR] start ID|post ID|close ID|due ID|network-restore|network-remove"))
 	}
 	store := state.At(root, runRoot)
 	if len(args) == 2 && (args[0] == "start" || args[0] == "post") && len(args[1]) < idLen { // a unit that is made from a file has the name
@@ -79,6 +81,8 @@ func verb(ctx context.Context, store *state.Store, args []string) int {
 		return due(store, args[1])
 	case args[0] == "network-restore" && len(args) == 1:
 		return report(restoreNetworks(ctx, store))
+	case args[0] == "network-remove" && len(args) == 1:
+		return report(removeNetworks(ctx, store))
 	case args[0] == sandbox.VerbSetup && len(args) == 4:
 		// Its first stage reports what it returns.
 		return sandbox.ExitOf(sandbox.Setup(args[1], args[2], args[3], hooks(ctx)))

@@ -26,6 +26,9 @@ retire)
 	done
 	if [ -d /run/systemd/system ]; then
 		systemctl stop cleat.slice || true
+		# It would bring the firewall back.
+		systemctl stop cleat-network-restore.socket cleat-network-restore.service || true
+		"${0%/*}/cleat-init" network-remove || true
 	else
 		cleat host stop >/dev/null 2>&1 || true
 	fi
