@@ -50,7 +50,7 @@ func (e *Engine) resettle(ctx context.Context, c spec.Container) (spec.Container
 
 // settle brings everything in line with the record of c, whose lock is held, and
 // returns it: with another unit, if that could be changed. Limits are the
-// properties of its unit that have changed, if it is up.
+// properties of its unit that have changed.
 func (e *Engine) settle(ctx context.Context, c spec.Container, up bool, limits []unitgen.Property) (_ spec.Container, err error) {
 	if up {
 		err = e.settleRunning(ctx, c, limits)
@@ -58,6 +58,9 @@ func (e *Engine) settle(ctx context.Context, c spec.Container, up bool, limits [
 		c, err = e.settleStopped(ctx, c)
 	}
 	if err != nil {
+		return c, err
+	}
+	if err := e.outdo(ctx, c, limits); err != nil {
 		return c, err
 	}
 	if err := e.settlePlan(ctx, c); err != nil {

@@ -98,6 +98,14 @@ func TestChangedProperties(t *testing.T) {
 			if got := s.inspect(t, name, "{{.Unit.DropInPaths}}"); !strings.Contains(got, "tasks.conf") {
 				t.Errorf("drop-ins: %s", got)
 			}
+			s.must(t, "update", "--memory", "32m", "--memory-swap", "32m", name)
+			s.systemctl(t, "daemon-reload")
+			if got := s.inspect(t, name, limits); got != "33554432 500000000 99" {
+				t.Errorf("after an update: %s", got)
+			}
+			if r := s.try("update", "--pids-limit", "33", name); policy == "always" && !strings.Contains(r.stderr, "TasksMax= is as a drop-in") {
+				t.Errorf("an update of what a drop-in sets: %v, want a warning that it has no effect", r)
+			}
 			s.must(t, "rm", "-f", name)
 		})
 	}

@@ -48,6 +48,18 @@ func EffectiveLimits(c spec.Container, actual map[string]any) (spec.Limits, erro
 	return l, nil
 }
 
+// Differing returns those of limits that have another value in actual, which has
+// properties of a unit as systemd gives them.
+func Differing(limits []Property, actual map[string]any) []Property {
+	var other []Property
+	for _, p := range limits {
+		if v, ok := actual[p.Name]; ok && !reflect.DeepEqual(sameShape(v), sameShape(p.Value)) {
+			other = append(other, p)
+		}
+	}
+	return other
+}
+
 // sameShape makes values comparable: systemd's bitmaps of CPUs may be longer.
 func sameShape(v any) any {
 	if b, ok := v.([]byte); ok {
