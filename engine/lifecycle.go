@@ -68,6 +68,9 @@ func (e *Engine) startUnits(ctx context.Context, conn *supervisor.Conn, c spec.C
 	if err := checkHostAddresses(ports); err != nil {
 		return err
 	}
+	if err := conn.ForgetTransient(units[0].Name); err != nil {
+		return err
+	}
 	var err error
 	for range portAttempts {
 		err = start(ctx, conn, c, units)
@@ -555,6 +558,9 @@ func (e *Engine) removeUnit(ctx context.Context, c spec.Container) error {
 	}
 	conn, err := e.systemd(ctx)
 	if err != nil {
+		return err
+	}
+	if err := conn.ForgetProperties(c.UnitName()); err != nil {
 		return err
 	}
 	return e.dropUnits(ctx, conn, c)

@@ -107,6 +107,11 @@ func TestChangedProperties(t *testing.T) {
 				t.Errorf("an update of what a drop-in sets: %v, want a warning that it has no effect", r)
 			}
 			s.must(t, "rm", "-f", name)
+			s.run(t, name, "--restart", policy, "busybox", "sh", "-c", handlesTERM)
+			if got := s.inspect(t, name, "{{.HostConfig.Memory}} {{.HostConfig.NanoCpus}}"); got != "0 0" {
+				t.Errorf("another container of that name: %s", got)
+			}
+			s.must(t, "rm", "-f", name)
 		})
 	}
 	s.systemctl(t, "daemon-reload")

@@ -123,15 +123,15 @@ func TestBeginWritesOnlyChanges(t *testing.T) {
 
 func TestEndCode(t *testing.T) {
 	for e, want := range map[end]int{
-		{"exited", "0", "success"}:      0,
-		{"exited", "42", "exit-code"}:   42,
-		{"killed", "KILL", "signal"}:    137,
-		{"killed", "TERM", "success"}:   143,
-		{"dumped", "SEGV", "core-dump"}: 139,
-		{"killed", "RTMIN+1", "signal"}: 128 + 35,
-		{"", "", "resources"}:           125,
-		{"killed", "?", "signal"}:       125,
-		{"exited", "x", "exit-code"}:    125,
+		{"exited", "0", "success", false}:      0,
+		{"exited", "42", "exit-code", false}:   42,
+		{"killed", "KILL", "signal", false}:    137,
+		{"killed", "TERM", "success", false}:   143,
+		{"dumped", "SEGV", "core-dump", false}: 139,
+		{"killed", "RTMIN+1", "signal", false}: 128 + 35,
+		{"", "", "resources", false}:           125,
+		{"killed", "?", "signal", false}:       125,
+		{"exited", "x", "exit-code", false}:    125,
 	} {
 		if got := e.code(); got != want {
 			t.Errorf("%+v: code %d, want %d", e, got, want)
@@ -144,7 +144,7 @@ func TestCountOOM(t *testing.T) {
 		"low 0\nhigh 0\nmax 12\noom 3\noom_kill 2\noom_group_kill 0\n": 2,
 		"low 0\noom_kill 0\n": 0, "": 0, "oom_kill\n": 0,
 	} {
-		if got := countOOM(events); got != want {
+		if got := countOf(events, "oom_kill"); got != want {
 			t.Errorf("%q: %d, want %d", events, got, want)
 		}
 	}

@@ -31,10 +31,11 @@ type end struct {
 	exitCode      string // $EXIT_CODE: "exited", "killed" or "dumped"
 	exitStatus    string // $EXIT_STATUS: a number, or a signal without "SIG"
 	serviceResult string // $SERVICE_RESULT
+	forkRefused   bool
 }
 
 func endFromEnv() end {
-	return end{os.Getenv("EXIT_CODE"), os.Getenv("EXIT_STATUS"), os.Getenv("SERVICE_RESULT")}
+	return end{os.Getenv("EXIT_CODE"), os.Getenv("EXIT_STATUS"), os.Getenv("SERVICE_RESULT"), forkRefused()}
 }
 
 // code returns the exit code as users see it: 128+n for signal n. Without a
@@ -107,6 +108,9 @@ func notStarted(run *state.Run, e end) {
 	}
 	run.FinishedAt, run.ExitCode = time.Now(), 125
 	run.Error = fmt.Sprintf("the start was interrupted (%s, %s)", e.serviceResult, e.exitStatus)
+	if e.forkRefused {
+		run.Error = "the limit on processes is too small: a start takes about 12 processes and threads itself"
+	}
 	if e.exitCode == "killed" || e.exitCode == "dumped" {
 		run.ExitCode = code
 	}
@@ -153,20 +157,28 @@ func drain(ctx context.Context, a plan.Annex) error {
 }
 
 // oomKilled reports whether the kernel killed a process of the unit for want of
-// memory. Without the memory controller nobody knows.
-func oomKilled() bool {
+// memory.
+func oomKilled() bool { return counted("memory.events", "oom_kill") }
+
+// forkRefused reports whether the kernel refused the unit a process or a thread,
+// because of its limit on them.
+func forkRefused() bool { return counted("pids.events", "max") }
+
+// counted reports whether the kernel has counted an event in the unit's control
+// group. Without the controller nobody knows.
+func counted(file, event string) bool {
 	cgroup, err := ownCgroup()
 	if err != nil {
 		return false
 	}
-	events, err := os.ReadFile("/sys/fs/cgroup" + cgroup + "/memory.events")
-	return err == nil && countOOM(string(events)) > 0
+	events, err := os.ReadFile("/sys/fs/cgroup" + cgroup + "/" + file)
+	return err == nil && countOf(string(events), event) > 0
 }
 
-// countOOM returns the count of processes killed that a memory.events file has.
-func countOOM(events string) int {
+// countOf returns the number beside the name of an event.
+func countOf(events, event string) int {
 	for line := range strings.Lines(events) {
-		if count, ok := strings.CutPrefix(strings.TrimSpace(line), "oom_kill "); ok {
+		if count, ok := strings.CutPrefix(strings.TrimSpace(line), event+" "); ok {
 			n, _ := strconv.Atoi(count) // the kernel writes numbers
 			return n
 		}

@@ -45,17 +45,18 @@ func TestPost(t *testing.T) {
 		want   state.Run // but for its times
 		kept   bool      // FinishedAt is that of the run before
 	}{
-		"an exit":                {live: true, end: end{"exited", "3", "exit-code"}, want: state.Run{ExitCode: 3}},
-		"a kill":                 {live: true, end: end{"killed", "KILL", "signal"}, want: state.Run{ExitCode: 137}},
-		"out of memory":          {live: true, end: end{"killed", "KILL", "oom-kill"}, want: state.Run{ExitCode: 137, OOMKilled: true}},
-		"a code of cleat's own":  {live: true, end: end{"exited", "243", "exit-code"}, want: state.Run{ExitCode: 243}},
-		"to be restarted":        {policy: always, live: true, end: end{"exited", "0", "success"}, want: state.Run{Restarting: true, Consecutive: 1}},
-		"stopped by hand":        {policy: always, run: state.Run{Stopped: true}, live: true, end: end{"killed", "TERM", "success"}, want: state.Run{ExitCode: 143, Stopped: true}},
-		"a recorded failure":     {run: state.Run{ExitCode: 127, Error: "exec", FinishedAt: before}, end: end{"exited", "243", "exit-code"}, want: state.Run{ExitCode: 127, Error: "exec"}, kept: true},
-		"enough restarts":        {run: state.Run{ExitCode: 1, RestartCount: 2, FinishedAt: before}, end: end{"exited", "244", "exit-code"}, want: state.Run{ExitCode: 1, RestartCount: 2}, kept: true},
-		"stopped while it waits": {policy: always, run: state.Run{ExitCode: 1, Restarting: true, FinishedAt: before}, end: end{"exited", "0", "success"}, want: state.Run{ExitCode: 1}, kept: true},
-		"killed while it starts": {end: end{"killed", "KILL", "timeout"}, want: state.Run{ExitCode: 137, Error: "the start was interrupted (timeout, KILL)"}},
-		"no helper":              {end: end{"exited", "203", "exit-code"}, want: state.Run{ExitCode: 125, Error: "the start was interrupted (exit-code, 203)"}},
+		"an exit":                {live: true, end: end{"exited", "3", "exit-code", false}, want: state.Run{ExitCode: 3}},
+		"a kill":                 {live: true, end: end{"killed", "KILL", "signal", false}, want: state.Run{ExitCode: 137}},
+		"out of memory":          {live: true, end: end{"killed", "KILL", "oom-kill", false}, want: state.Run{ExitCode: 137, OOMKilled: true}},
+		"a code of cleat's own":  {live: true, end: end{"exited", "243", "exit-code", false}, want: state.Run{ExitCode: 243}},
+		"to be restarted":        {policy: always, live: true, end: end{"exited", "0", "success", false}, want: state.Run{Restarting: true, Consecutive: 1}},
+		"stopped by hand":        {policy: always, run: state.Run{Stopped: true}, live: true, end: end{"killed", "TERM", "success", false}, want: state.Run{ExitCode: 143, Stopped: true}},
+		"a recorded failure":     {run: state.Run{ExitCode: 127, Error: "exec", FinishedAt: before}, end: end{"exited", "243", "exit-code", false}, want: state.Run{ExitCode: 127, Error: "exec"}, kept: true},
+		"enough restarts":        {run: state.Run{ExitCode: 1, RestartCount: 2, FinishedAt: before}, end: end{"exited", "244", "exit-code", false}, want: state.Run{ExitCode: 1, RestartCount: 2}, kept: true},
+		"stopped while it waits": {policy: always, run: state.Run{ExitCode: 1, Restarting: true, FinishedAt: before}, end: end{"exited", "0", "success", false}, want: state.Run{ExitCode: 1}, kept: true},
+		"killed while it starts": {end: end{"killed", "KILL", "timeout", false}, want: state.Run{ExitCode: 137, Error: "the start was interrupted (timeout, KILL)"}},
+		"too few processes":      {end: end{"exited", "2", "exit-code", true}, want: state.Run{ExitCode: 125, Error: "the limit on processes is too small: a start takes about 12 processes and threads itself"}},
+		"no helper":              {end: end{"exited", "203", "exit-code", false}, want: state.Run{ExitCode: 125, Error: "the start was interrupted (exit-code, 203)"}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -93,7 +94,7 @@ func TestPostWithoutBroker(t *testing.T) {
 	if err := os.Remove(r.broker.path); err != nil {
 		t.Fatal(err)
 	}
-	if err := post(t.Context(), r.store, r.id, end{"exited", "4", "exit-code"}); err == nil {
+	if err := post(t.Context(), r.store, r.id, end{"exited", "4", "exit-code", false}); err == nil {
 		t.Error("nothing was said about the broker")
 	}
 	if exit, err := r.store.LoadExit(r.id); err != nil || exit.Code != 4 {
@@ -104,7 +105,7 @@ func TestPostWithoutBroker(t *testing.T) {
 // A container that is gone needs no record.
 func TestPostOfRemoved(t *testing.T) {
 	r := newRig(t, "probe")
-	if err := post(t.Context(), r.store, r.id, end{"exited", "0", "success"}); err != nil {
+	if err := post(t.Context(), r.store, r.id, end{"exited", "0", "success", false}); err != nil {
 		t.Error(err)
 	}
 }
