@@ -25,6 +25,7 @@ retire)
 		fi
 	done
 	if [ -d /run/systemd/system ]; then
+		systemctl daemon-reload || true
 		systemctl stop cleat.slice || true
 		# It would bring the firewall back.
 		systemctl stop cleat-network-restore.socket cleat-network-restore.service || true

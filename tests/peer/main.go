@@ -5,7 +5,7 @@
 //	peer inherit                  the same on the sockets of sd_listen_fds(3)
 //	peer ask NETWORK ADDR         prints the answer, fails after 2 s without one
 //	peer crowd NETWORK ADDR N     has so many ask at once
-//	peer storm ADDR N             has so many ask over TCP again and again until stdin ends
+//	peer storm ADDR N [PAUSE]     has so many ask over TCP again and again until stdin ends
 //	peer pour NETWORK ADDR BYTES  sends so many bytes over TCP and waits for the end
 //
 // A server called over TCP with a line "drain" reads the connection to its end.
@@ -40,13 +40,15 @@ func run(args []string) error {
 	case len(args) == 4 && args[0] == "crowd":
 		return crowd(args[1], args[2], args[3])
 	case len(args) == 3 && args[0] == "storm":
-		return storm(args[1], args[2])
+		return storm(args[1], args[2], "0s")
+	case len(args) == 4 && args[0] == "storm":
+		return storm(args[1], args[2], args[3])
 	case len(args) == 3 && args[0] == "ask":
 		return ask(args[1], args[2])
 	case len(args) == 4 && args[0] == "pour":
 		return pour(args[1], args[2], args[3])
 	}
-	return errors.New("usage: peer serve NETWORK:ADDR... | inherit | ask NETWORK ADDR | crowd NETWORK ADDR N | storm ADDR N | pour NETWORK ADDR BYTES")
+	return errors.New("usage: peer serve NETWORK:ADDR... | inherit | ask NETWORK ADDR | crowd NETWORK ADDR N | storm ADDR N [PAUSE] | pour NETWORK ADDR BYTES")
 }
 
 func serve(listens []string) error {
@@ -214,8 +216,12 @@ func crowd(network, addr, clients string) error {
 }
 
 // storm prints how many asked, and how many of their connections were cut off.
-func storm(addr, clients string) error {
+func storm(addr, clients, pause string) error {
 	n, err := strconv.Atoi(clients)
+	if err != nil {
+		return err
+	}
+	between, err := time.ParseDuration(pause)
 	if err != nil {
 		return err
 	}
@@ -227,7 +233,7 @@ func storm(addr, clients string) error {
 	var count, cut atomic.Int64
 	errs := make(chan error, n)
 	for range n {
-		go func() { errs <- askOn(done, addr, &count, &cut) }()
+		go func() { errs <- askOn(done, addr, between, &count, &cut) }()
 	}
 	var all []error
 	for range n {
@@ -237,12 +243,12 @@ func storm(addr, clients string) error {
 	return errors.Join(all...)
 }
 
-func askOn(done <-chan struct{}, addr string, count, cut *atomic.Int64) error {
+func askOn(done <-chan struct{}, addr string, pause time.Duration, count, cut *atomic.Int64) error {
 	for {
 		select {
 		case <-done:
 			return nil
-		default:
+		case <-time.After(pause):
 		}
 		_, err := asked("tcp", addr, crowdPatience)
 		count.Add(1)

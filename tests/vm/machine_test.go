@@ -23,9 +23,9 @@ import (
 // Nothing waits for longer than these. Without hardware virtualization everything
 // in the machine takes ten times its time, and more where others compute as well.
 const (
-	bootTime    = 4 * time.Minute // until the agent answers
-	endTime     = 3 * time.Minute // from the request to end until the machine has
-	scriptTime  = 2 * time.Minute // of one script in the machine
+	bootTime    = 5 * time.Minute // until the agent answers
+	endTime     = 4 * time.Minute // from the request to end until the machine has
+	scriptTime  = 5 * time.Minute // of one script in the machine
 	answerExtra = time.Minute     // for the answer of a script that was killed
 )
 
@@ -50,9 +50,7 @@ func newMachine(t *testing.T, image string) *machine {
 	m := &machine{t: t, image: image, disk: filepath.Join(t.TempDir(), "disk.img")}
 	host(t, "cp", "--sparse=always", filepath.Join(image, "system.img"), m.disk)
 	t.Cleanup(func() {
-		if m.qemu != nil {
-			m.cut()
-		}
+		m.cut()
 		if t.Failed() && m.console != nil {
 			t.Logf("the end of the console:\n%s", m.console.tail())
 		}
@@ -60,47 +58,84 @@ func newMachine(t *testing.T, image string) *machine {
 	return m
 }
 
-// start boots the machine and returns when its agent answers.
+// start boots the machine and returns when its agent answers. A boot that fails
+// or hangs is told of and tried once more: whether it is the emulation's fault is
+// for who reads the console's log to say.
 func (m *machine) start(t *testing.T) {
 	t.Helper()
 	began := time.Now()
+	err := m.boot()
+	if err != nil {
+		t.Logf("first attempt to boot, after %.0f s: %v", time.Since(began).Seconds(), err)
+		m.cut()
+		began = time.Now()
+		err = m.boot()
+	}
+	if err != nil {
+		t.Fatalf("second attempt to boot: %v", err)
+	}
+	t.Logf("booted in %.0f s", time.Since(began).Seconds())
+}
+
+// boot starts qemu and waits for the agent.
+func (m *machine) boot() error {
 	dir, err := os.MkdirTemp("", "cleat-vm-") // a socket's path must be short
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	defer os.RemoveAll(dir)
 	socket := filepath.Join(dir, "agent")
 	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket, Net: "unix"})
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	defer listener.Close()
 
-	m.console = newConsole()
-	m.qemu = exec.Command("qemu-system-x86_64", m.arguments(socket)...)
-	m.qemu.Stdout, m.qemu.Stderr = m.console, m.console
-	m.qemu.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := m.qemu.Start(); err != nil {
-		t.Fatal(err)
+	m.console, m.agent = newConsole(), nil
+	qemu := exec.Command("qemu-system-x86_64", m.arguments(socket)...)
+	qemu.Stdout, qemu.Stderr = m.console, m.console
+	qemu.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := qemu.Start(); err != nil {
+		return err
 	}
-	m.ended = make(chan struct{})
-	go func(qemu *exec.Cmd, ended chan struct{}) {
+	m.qemu, m.ended = qemu, make(chan struct{})
+	go func(ended chan struct{}) {
 		m.end = qemu.Wait()
 		close(ended)
-	}(m.qemu, m.ended)
+	}(m.ended)
 
 	if err := listener.SetDeadline(time.Now().Add(time.Minute)); err != nil {
-		t.Fatal(err)
+		return err
 	}
 	if m.agent, err = listener.Accept(); err != nil {
-		t.Fatalf("qemu does not connect: %v\n%s", err, m.console.tail())
+		return fmt.Errorf("qemu does not connect: %w\n%s", err, m.console.tail())
 	}
 	m.asked = 0
 	m.answers = bufio.NewReader(m.agent)
-	if line, err := m.answer(bootTime); err != nil || line != "ready" {
-		t.Fatalf("boot: the agent says %q: %v", line, m.explain(err))
+	return m.ready()
+}
+
+// ready waits for the first word of an agent that has just started.
+func (m *machine) ready() error {
+	for deadline := time.Now().Add(bootTime); ; {
+		line, err := m.answer(time.Until(deadline))
+		if err != nil {
+			return m.explain(err)
+		}
+		if line == "ready" { // else the last of the agent before a soft reboot
+			return nil
+		}
 	}
-	t.Logf("booted in %.0f s", time.Since(began).Seconds())
+}
+
+// softReboot has everything but the kernel start anew, see
+// systemd-soft-reboot.service(8).
+func (m *machine) softReboot(t *testing.T) {
+	t.Helper()
+	m.ask(t, "systemctl soft-reboot")
+	if err := m.ready(); err != nil {
+		t.Fatalf("soft reboot: %v", err)
+	}
 }
 
 // runs reports whether the machine has not ended.
@@ -175,6 +210,17 @@ func (m *machine) ask(t *testing.T, script string) {
 // try runs a script in the machine and returns its output and exit code.
 func (m *machine) try(t *testing.T, script string) (string, int) {
 	t.Helper()
+	output, code := m.exchange(t, script)
+	if code == 124 {
+		state, _ := m.exchange(t, "systemctl list-jobs; systemd-cgls --no-pager -l | tail -n 60; journalctl -q --no-pager -n 30")
+		t.Fatalf("%s: it took longer than %s; its output:\n%s\nthe machine's state:\n%s", script, scriptTime, output, state)
+	}
+	return output, code
+}
+
+// exchange asks the agent and waits for its answer.
+func (m *machine) exchange(t *testing.T, script string) (string, int) {
+	t.Helper()
 	m.ask(t, script)
 	line, err := m.answer(scriptTime + answerExtra)
 	if err != nil {
@@ -188,11 +234,6 @@ func (m *machine) try(t *testing.T, script string) (string, int) {
 	output, err2 := base64.StdEncoding.DecodeString(fields[2])
 	if err := errors.Join(err1, err2); err != nil {
 		t.Fatalf("%s: the agent answers %.100q: %v", script, line, err)
-	}
-	if code == 124 {
-		t.Errorf("%s: it took longer than %s; its output:\n%s", script, scriptTime, output)
-		state, _ := m.try(t, "systemctl list-jobs; systemd-cgls --no-pager -l | tail -n 60; journalctl -q --no-pager -n 30")
-		t.Fatalf("the machine's state:\n%s", state)
 	}
 	return string(output), code
 }
@@ -233,8 +274,12 @@ func (m *machine) stop(t *testing.T, how string) {
 	m.qemu = nil
 }
 
-// cut is a power cut: what the system has not written yet is lost.
+// cut is a power cut: what the system has not written yet is lost. A machine that
+// does not run does not mind.
 func (m *machine) cut() {
+	if m.qemu == nil {
+		return
+	}
 	_ = m.qemu.Process.Kill()
 	<-m.ended
 	if m.agent != nil {

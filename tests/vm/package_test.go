@@ -1,6 +1,9 @@
 package vm
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 // testInstall is the first boot: the package comes onto a plain system.
 func testInstall(t *testing.T, m *machine) {
@@ -15,15 +18,32 @@ func testInstall(t *testing.T, m *machine) {
 	m.is(t, "no problems found", "cleat system check")
 }
 
-// testUpgrade replaces cleat while a container writes and another one serves.
-// Neither may notice.
+// testUpgrade replaces cleat while a container writes and others serve: one on the
+// host's network, one behind a published port, and one that connections have woken.
+// Nobody may notice, neither they nor those who ask them.
 func testUpgrade(t *testing.T, m *machine) {
 	m.run(t, `cleat run -d --network none --name counter busybox sh -c '
 			i=0; while [ ! -e /stop ]; do i=$((i+1)); echo $i; usleep 5000; done; echo end'
 		says counter 20`)
-	const pids = "pid cleat-counter; pid cleat-demo"
+	const pids = "pid cleat-counter; pid cleat-demo; pid cleat-web; pid cleat-waker"
+	m.is(t, "waker", "answer 8082")
 	before, broker := m.run(t, pids), m.run(t, "pid cleat-stdiod")
-	m.run(t, "dpkg -i next.deb")
+	load := strings.Fields(m.run(t, `mkfifo /run/hold
+		for port in 8081 8082; do
+			{ ./peer storm 127.0.0.1:$port 2 20ms </run/hold >/run/load.$port; echo $? >>/run/load.$port; } &
+		done
+		exec 9>/run/hold
+		dpkg -i next.deb >/run/dpkg.log 2>&1 || cat /run/dpkg.log
+		sleep 1
+		exec 9>&-
+		wait
+		cat /run/load.*; rm /run/load.* /run/hold`))
+	// Of each port: how many have asked, how many were cut off, and whether all got
+	// through.
+	if len(load) != 6 || load[0] == "0" || load[1] != "0" || load[2] != "0" || load[3] == "0" || load[4] != "0" || load[5] != "0" {
+		t.Errorf("requests, those cut off, exit code, of two ports: %q", load)
+	}
+	t.Logf("requests during the upgrade: %s", load)
 	m.is(t, "1", "dpkg-query -W -f '${Version}' cleat | grep -c next")
 	if after := m.run(t, pids); after != before {
 		t.Errorf("processes of containers before the upgrade %q, after it %q", before, after)
@@ -31,7 +51,7 @@ func testUpgrade(t *testing.T, m *machine) {
 	if after := m.run(t, "pid cleat-stdiod"); after == broker || after == "0" {
 		t.Errorf("process of the broker before the upgrade %s, after it %s: want another", broker, after)
 	}
-	m.is(t, "hello", "page")
+	m.is(t, "hello web waker", "page; answer 8081; answer 8082")
 	m.is(t, "0", "cleat exec counter touch /stop; cleat wait counter")
 	// Every number once, in order, and the end.
 	m.is(t, "complete", `cleat logs counter >/tmp/got
@@ -65,5 +85,8 @@ func testPurge(t *testing.T, m *machine) {
 	m.is(t, "", "systemctl list-units --all --plain --no-legend 'cleat*'; systemctl list-unit-files --no-legend 'cleat*'")
 	m.is(t, "", "getent group cleat")
 	m.is(t, "", "grep cleat /proc/self/mountinfo")
+	m.is(t, "lo", "ls /sys/class/net")
+	m.is(t, "", "nft list tables")
+	m.is(t, "0", "cat /proc/sys/net/ipv4/ip_forward")
 	m.is(t, "running", "systemctl is-system-running")
 }

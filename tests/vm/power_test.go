@@ -26,6 +26,10 @@ func testPowerCuts(t *testing.T, m *machine) {
 			tar -C /tmp/i -c . | cleat import - import$i && ack import$i
 			rm -r /tmp/i
 		done`, 2, imported},
+		{"pull", `systemd-run -q --unit=registry -p Type=notify /opt/test/registry 127.0.0.1:5000 12
+		for i in $(seq 12); do
+			cleat pull -q 127.0.0.1:5000/numbers:$i && ack numbers:$i
+		done`, 2, pulled},
 		{"rm", `for i in $(seq 8); do
 			cleat create --network none --restart=always --name rm$i -v volume$i:/v busybox true
 		done
@@ -97,6 +101,20 @@ func imported(t *testing.T, m *machine, acked []string) {
 			layer=$(cleat inspect -f '{{.GraphDriver.Data.LowerDir}}' $c)
 			seq %[2]s 200000 | cmp - $layer/numbers && cmp hello $layer/hello && echo same
 			cleat rm $c >/dev/null`, name, strings.TrimPrefix(name, "import")))
+	}
+}
+
+// pulled: images that were acknowledged have every byte, and so has the next one,
+// of which some may have been there before.
+func pulled(t *testing.T, m *machine, acked []string) {
+	next := fmt.Sprintf("numbers:%d", min(len(acked)+1, 12))
+	m.run(t, "systemd-run -q --unit=registry -p Type=notify /opt/test/registry 127.0.0.1:5000 12; cleat pull -q 127.0.0.1:5000/"+next+"; systemctl stop registry")
+	for _, name := range append(acked, next) {
+		m.is(t, name+" same", fmt.Sprintf(`
+			c=$(cleat create --network none 127.0.0.1:5000/%[1]s) || exit
+			cleat cp $c:/name - | tar -xO
+			cleat cp $c:/numbers - | tar -xO | cmp - <(seq %[2]s 200000) && echo same
+			cleat rm $c >/dev/null`, name, strings.TrimPrefix(name, "numbers:")))
 	}
 }
 

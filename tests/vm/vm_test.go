@@ -19,9 +19,13 @@ code() { "$@" >/dev/null 2>&1; echo $?; }
 state() { cleat inspect -f '{{.State.Status}}' "$@"; }
 page() { ./hello get 127.0.0.1:8088 | cut -d' ' -f1; }
 processes() { for p in /proc/[0-9]*; do tr '\0' ' ' <$p/cmdline; echo; done 2>/dev/null | grep -E "$1" | grep -v grep; }
+sleeps() { cleat ps -a -f "name=^$1$" --format '{{.State}}'; }
+answer() { ./peer crowd tcp "127.0.0.1:$1" 1 && ./peer ask tcp "127.0.0.1:$1" | cut -d' ' -f1; }
 ack() { printf '\nack %s\n' "$1" >/dev/ttyS0; }
 says() { until cleat logs "$1" 2>&1 | grep -q "$2"; do sleep 0.2; done; }
 pid() { systemctl show -P MainPID "$1"; }
+shows() { systemctl show -P "$2" "cleat-$1"; }
+cgroup() { cd "/sys/fs/cgroup/cleat.slice/cleat-$1.service"; shift; cat "$@"; cd /opt/test; }
 `
 
 // TestVM takes a machine of each distribution in CLEAT_VM_SUITES through a life
@@ -41,9 +45,13 @@ func TestVM(t *testing.T) {
 				{"install", testInstall},
 				{"basics", testBasics},
 				{"limits", testLimits},
+				{"changed limits", testChangedLimits},
 				{"reload", testReload},
+				{"networks", testNetworks},
 				{"upgrade", testUpgrade},
 				{"reboot", testReboot},
+				{"bad boot", testBadBoot},
+				{"soft reboot", testSoftReboot},
 				{"power cut", testPowerCuts},
 				{"removal", testRemoval},
 				{"purge", testPurge},
@@ -84,42 +92,4 @@ func testBasics(t *testing.T, m *machine) {
 	m.run(t, `cleat run -d --network none --name term busybox sh -c 'trap "exit 3" TERM; echo up; while :; do sleep 0.1; done'`)
 	m.run(t, "says term up; systemctl stop cleat-term")
 	m.is(t, "exited 3", "cleat inspect -f '{{.State.Status}} {{.State.ExitCode}}' term")
-}
-
-func testLimits(t *testing.T, m *machine) {
-	m.is(t, "137", "code cleat run --network none --name oom -m 16m busybox sh -c 'x=a; while :; do x=$x$x; done'")
-	m.is(t, "true 137", "cleat inspect -f '{{.State.OOMKilled}} {{.State.ExitCode}}' oom")
-	m.is(t, "33554432 50000 100000 20 0", `run -m 32m --cpus 0.5 --pids-limit 20 --cpuset-cpus 0 busybox \
-		sh -c 'cd /sys/fs/cgroup; cat memory.max cpu.max pids.max cpuset.cpus'`)
-}
-
-// testReload is about what lives in systemd alone: it must come through a reload
-// and a new systemd.
-func testReload(t *testing.T, m *machine) {
-	const open = `cleat exec devices sh -c '(mknod /disk b 259 0; cat /disk; rm -f /disk) 2>&1 | grep -c "not permitted"'`
-	m.run(t, "idle --name devices")
-	m.is(t, "1", open)
-	m.is(t, "1", "systemctl daemon-reload; "+open)
-	m.is(t, "running", "systemctl daemon-reexec; state devices")
-	m.is(t, "paused running", "cleat pause devices >/dev/null; state devices; cleat unpause devices >/dev/null; state devices")
-	m.is(t, "67108864", `systemctl set-property --runtime cleat-devices MemoryMax=64M
-		cat /sys/fs/cgroup/cleat.slice/cleat-devices.service/memory.max`)
-}
-
-// testReboot is about which containers come back.
-func testReboot(t *testing.T, m *machine) {
-	m.run(t, `
-		idle --restart=always --name stopped-always
-		idle --restart=unless-stopped --name stopped-unless
-		idle --restart=unless-stopped --name running-unless
-		cleat stop stopped-always stopped-unless`)
-	m.is(t, "no problems found", "cleat system check")
-	for range 2 {
-		m.stop(t, "reboot")
-		m.start(t)
-		settled(t, m)
-		m.is(t, "hello", "page")
-		m.is(t, "running exited running exited", "state stopped-always stopped-unless running-unless term")
-		m.is(t, "no problems found", "cleat system check")
-	}
 }

@@ -1,0 +1,6 @@
+package vm
+
+import "testing"
+
+func testSoftReboot(t *testing.T, m *machine) {
+}
