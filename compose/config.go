@@ -1,8 +1,14 @@
 package compose
 
 import (
+	"context"
 	"fmt"
 	"slices"
+	"strings"
+
+	"github.com/compose-spec/compose-go/v2/dotenv"
+	"github.com/compose-spec/compose-go/v2/template"
+	"github.com/compose-spec/compose-go/v2/types"
 )
 
 // Config returns the project as one file, in "yaml" or "json".
@@ -15,6 +21,71 @@ func (p *Project) Config(format string) ([]byte, error) {
 		return append(data, '\n'), err
 	}
 	return nil, fmt.Errorf("format %q: must be yaml or json", format)
+}
+
+// Variable is what a file of the project interpolates.
+type Variable struct {
+	Name           string
+	Required       bool   // it is an error if it is not set
+	DefaultValue   string // ${NAME:-VALUE}
+	AlternateValue string // ${NAME:+VALUE}
+}
+
+// Variables returns what the files of a project interpolate, sorted by name.
+func Variables(ctx context.Context, opt LoadOptions) (list []Variable, err error) {
+	defer hearWarnings(opt.Warn)()
+	opt.NoInterpolate = true
+	po, err := projectOptions(opt)
+	if err != nil {
+		return nil, err
+	}
+	model, err := po.LoadModel(ctx)
+	if err != nil {
+		return nil, explainLoad(po.ConfigPaths, err)
+	}
+	found := template.ExtractVariables(model, template.DefaultPattern)
+	for _, name := range sorted(found) {
+		v := found[name]
+		list = append(list, Variable{v.Name, v.Required, v.DefaultValue, v.PresenceValue})
+	}
+	return list, nil
+}
+
+// ReadEnvFiles reads files of variables, in the form of Compose. Later ones win.
+func ReadEnvFiles(files []string) (list []string, err error) {
+	env, err := dotenv.GetEnvFromFile(map[string]string{}, files)
+	if err != nil {
+		return nil, fmt.Errorf("read variables: %w", err)
+	}
+	for _, name := range sorted(env) {
+		list = append(list, name+"="+env[name])
+	}
+	return list, nil
+}
+
+// Pin returns the project with the images that digest knows by content. With alone,
+// services have nothing but those: what is left is for another -f.
+func (p *Project) Pin(alone bool, digest func(image string) (string, error)) (*Project, error) {
+	pinned := map[string]types.ServiceConfig{}
+	for name, s := range p.model.Services {
+		if s.Image != "" && !strings.Contains(s.Image, "@") {
+			d, err := digest(s.Image)
+			if err != nil {
+				return nil, fmt.Errorf("find the digest of %q, the image of service %q: %w", s.Image, name, err)
+			}
+			s.Image += "@" + d
+		}
+		if alone {
+			s = types.ServiceConfig{ContainerSpec: types.ContainerSpec{Image: s.Image}}
+		}
+		pinned[name] = s
+	}
+	model := *p.model
+	if alone {
+		model = types.Project{}
+	}
+	model.Services = pinned
+	return &Project{model: &model, findings: p.findings}, nil
 }
 
 // Images returns the images that the active services use, sorted.

@@ -378,16 +378,25 @@ func (p *Project) health(w *wanted) error {
 // hooks are the commands that run in a container once it has started.
 func (p *Project) hooks(w *wanted) error {
 	for _, h := range w.service.PostStart {
-		opt := engine.ExecOptions{Argv: h.Command, User: h.User, Privileged: h.Privileged, Dir: h.WorkingDir}
-		if len(opt.Argv) == 0 {
-			return errors.New("a hook needs a command")
+		opt, err := hookOptions(h)
+		if err != nil {
+			return err
 		}
-		for _, name := range slices.Sorted(maps.Keys(h.Environment)) {
-			if v := h.Environment[name]; v != nil {
-				opt.Env = append(opt.Env, name+"="+*v)
-			}
-		}
-		w.hooks = append(w.hooks, opt)
+		w.hooks = append(w.hooks, *opt)
 	}
 	return nil
+}
+
+// hookOptions is a command in a container.
+func hookOptions(h types.ServiceHook) (*engine.ExecOptions, error) {
+	opt := &engine.ExecOptions{Argv: h.Command, User: h.User, Privileged: h.Privileged, Dir: h.WorkingDir}
+	if len(opt.Argv) == 0 {
+		return nil, errors.New("a hook needs a command")
+	}
+	for _, name := range slices.Sorted(maps.Keys(h.Environment)) {
+		if v := h.Environment[name]; v != nil {
+			opt.Env = append(opt.Env, name+"="+*v)
+		}
+	}
+	return opt, nil
 }

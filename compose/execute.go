@@ -173,6 +173,8 @@ func (x *execution) perform(ctx context.Context, s Step) error {
 		err = eng.SetSlice(ctx, engine.SliceOptions{Name: s.Object})
 	case OpPull:
 		_, err = eng.Pull(ctx, s.Object, engine.PullOptions{Progress: x.Progress})
+	case OpPush:
+		err = eng.Push(ctx, s.Object, engine.PushOptions{})
 	case OpCreateNetwork:
 		_, _, err = eng.NetworkCreate(ctx, *s.Network)
 	case OpCreateVolume:
@@ -228,6 +230,8 @@ func stateWords(s Step) (before, after string) {
 		return "", "Limited"
 	case OpPull:
 		return "Pulling", "Pulled"
+	case OpPush:
+		return "Pushing", "Pushed"
 	case OpCreateNetwork, OpCreateVolume, OpCreate:
 		return "", "Created"
 	case OpStart:

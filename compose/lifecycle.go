@@ -59,6 +59,21 @@ func PlanStart(project string, list []engine.Container) *Plan {
 	return plan
 }
 
+// AwaitUp plans to wait, after all that the plan has so far, until containers are
+// up, and healthy if they have a check.
+func (p *Plan) AwaitUp(list []engine.Container) {
+	before := len(p.Steps)
+	for _, c := range list {
+		var after []int
+		for i, s := range p.Steps[:before] {
+			if s.Op == OpStart && s.ID == c.ID {
+				after = append(after, i)
+			}
+		}
+		p.add(Step{Op: OpUp, Object: c.Name, ID: c.ID, After: after})
+	}
+}
+
 // PlanRestart plans to restart containers, each after those that it depends on.
 func PlanRestart(project string, list []engine.Container, opt engine.StopOptions) *Plan {
 	plan := &Plan{Project: project}

@@ -39,6 +39,7 @@ type LoadOptions struct {
 	NoInterpolate bool // leave variables as they are
 	NoNormalize   bool // leave defaults out
 	NoPaths       bool // leave relative paths as they are
+	NoEnvFiles    bool // do not read the env_file of services
 	NoConsistency bool // do not check that what is referred to exists
 
 	Warn func(string) // what the user should know; nil drops it
@@ -122,7 +123,10 @@ func projectOptions(opt LoadOptions) (*cli.ProjectOptions, error) {
 	if err != nil {
 		return nil, fmt.Errorf("find the project: %w", err)
 	}
-	return po, nil
+	if opt.NoEnvFiles {
+		err = cli.WithoutEnvironmentResolution(po)
+	}
+	return po, err
 }
 
 // hearWarnings leads what compose-go logs to warn, until the result is called.

@@ -16,6 +16,7 @@ type Op string
 const (
 	OpSlice         Op = "limit slice"
 	OpPull          Op = "pull image"
+	OpPush          Op = "push image"
 	OpCreateNetwork Op = "create network"
 	OpCreateVolume  Op = "create volume"
 	OpCreate        Op = "create"

@@ -21,6 +21,7 @@ type Backend interface {
 	Image(ctx context.Context, ref string) (engine.Image, error)
 
 	Pull(ctx context.Context, ref string, opt engine.PullOptions) (engine.Image, error)
+	Push(ctx context.Context, name string, opt engine.PushOptions) error
 	Create(ctx context.Context, opt engine.CreateOptions) (engine.Container, error)
 	CopyTo(ctx context.Context, ref, name string, r io.Reader, opt engine.CopyToOptions) error
 	Rename(ctx context.Context, ref, name string) error

@@ -366,7 +366,7 @@ func TestComposeRefusals(t *testing.T) {
 		"no build":        {"services: {web: {build: .}}\n", []string{"up", "-d", "--no-build"}, "services.web.build"},
 		"a cache":         {"services: {web: {build: {context: ., cache_from: [x]}}}\n", []string{"build"}, "services.web.build.cache_from"},
 		"--push":          {"services: {web: {image: busybox}}\n", []string{"build", "--push"}, "cleat: --push is not supported"},
-		"a verb":          {"services: {web: {image: busybox}}\n", []string{"watch"}, "compose watch is not supported"},
+		"a verb":          {"services: {web: {image: busybox}}\n", []string{"publish"}, "compose publish is not supported"},
 		"no such service": {"services: {web: {image: busybox}}\n", []string{"up", "-d", "db"}, `no such service: "db"`},
 		"no such verb":    {"services: {web: {image: busybox}}\n", []string{"upp"}, "is not a cleat command"},
 	}

@@ -30,6 +30,8 @@ func newBuild(c *cli) *cobra.Command {
 	refuseBool(fs, "push", "is not supported: push the image with 'cleat push'")
 	refuseBool(fs, "check", "is not supported by this version")
 	refuse(fs, "builder", "is not supported: builds are done by cleat itself", "default")
+	refuse(fs, "provenance", "is not supported: images have no attestations", "false")
+	refuse(fs, "sbom", "is not supported: images have no attestations", "false")
 	refuse(fs, "ssh", "is not supported: agents are not forwarded")
 	refuse(fs, "progress", "is not supported by this version", "auto", "plain")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {

@@ -283,6 +283,10 @@ func (c *cli) report(cmd *cobra.Command, err error) int {
 // become replaces this process by "cleat args": it knows terminals, signals and
 // streams.
 func (c *cli) become(args ...string) error {
+	if c.dryRun {
+		fmt.Fprintln(c.out, "cleat "+strings.Join(args, " "))
+		return nil
+	}
 	exe, err := cleatProgram()
 	if err != nil {
 		return err

@@ -28,15 +28,18 @@ func try(args ...string) (code int, out, stderr string) {
 
 func TestRefusals(t *testing.T) {
 	for line, want := range map[string]string{
-		"watch":                          "cleat: compose watch is not supported by this version",
-		"push":                           "cleat: compose push is not supported by this version: use 'cleat push' with the image's name",
-		"nonsense":                       "cleat: 'compose nonsense' is not a cleat command",
-		"--compatibility up":             "cleat: --compatibility is not supported: names have dashes",
-		"build --push":                   "cleat: --push is not supported: push the image with 'cleat push'",
-		"up --watch":                     "cleat: --watch is not supported by this version",
-		"--ansi sometimes version":       `cleat: --ansi "sometimes": must be never, always or auto`,
-		"version --format x":             `cleat: --format "x": must be pretty or json`,
-		"config --resolve-image-digests": "cleat: --resolve-image-digests is not supported by this version",
+		"publish":                    "cleat: compose publish is not supported: projects are files; 'cleat compose config' writes one to hand on",
+		"up -d --exit-code-from web": "cleat: --abort-on-container-exit, --abort-on-container-failure and --exit-code-from need the foreground: they do not go with --detach and --wait",
+		"up --wait --watch":          "cleat: --watch needs the foreground: it does not go with --detach and --wait",
+		"up -d --no-attach web":      "cleat: --attach, --no-attach and --attach-dependencies need the foreground: they do not go with --detach and --wait",
+		"up --abort-on-container-exit --abort-on-container-failure": "cleat: --abort-on-container-exit and --abort-on-container-failure are incompatible",
+		"nonsense":                 "cleat: 'compose nonsense' is not a cleat command",
+		"--compatibility up":       "cleat: --compatibility is not supported: names have dashes",
+		"build --push":             "cleat: --push is not supported: push the image with 'cleat push'",
+		"up --menu":                "cleat: --menu is not supported: nothing is read from the keyboard",
+		"--ansi sometimes version": `cleat: --ansi "sometimes": must be never, always or auto`,
+		"version --format x":       `cleat: --format "x": must be pretty or json`,
+		"config --models":          "cleat: --models is not supported: services have no models",
 	} {
 		code, _, stderr := try(strings.Fields(line)...)
 		first, _, _ := strings.Cut(stderr, "\n")

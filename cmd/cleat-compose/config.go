@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"slices"
@@ -9,11 +11,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/cleat-project/cleat/compose"
+	"github.com/cleat-project/cleat/engine"
 	"github.com/cleat-project/cleat/internal/fsx"
 )
 
 func newConfig(c *cli) *cobra.Command {
 	var format, output, hash string
+	var variables, resolve, lock bool
 	var services, images, volumes, networks, profiles, environment, quiet bool
 	cmd := anywhere(&cobra.Command{Use: "config [OPTIONS] [SERVICE...]", Aliases: []string{"convert"}, Short: "Parse, resolve and render compose file in canonical format"})
 	fs := cmd.Flags()
@@ -31,10 +35,15 @@ func newConfig(c *cli) *cobra.Command {
 	fs.BoolVar(&c.load.NoPaths, "no-path-resolution", false, "Don't resolve file paths")
 	fs.BoolVar(&c.load.NoConsistency, "no-consistency", false, "Don't check model consistency - warning: may produce invalid Compose output")
 	fs.StringVarP(&output, "output", "o", "", "Save to file (default to stdout)")
-	for _, name := range []string{"resolve-image-digests", "lock-image-digests", "variables", "no-env-resolution"} {
-		refuseBool(fs, name, "is not supported by this version")
-	}
+	fs.BoolVar(&c.load.NoEnvFiles, "no-env-resolution", false, "Don't resolve service env files")
+	fs.BoolVar(&variables, "variables", false, "Print model variables and default values.")
+	fs.BoolVar(&resolve, "resolve-image-digests", false, "Pin image tags to digests")
+	fs.BoolVar(&lock, "lock-image-digests", false, "Produces an override file with image digests")
+	refuseBool(fs, "models", "is not supported: services have no models")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if variables {
+			return c.variables(cmd.Context(), format)
+		}
 		p, err := c.project(cmd.Context())
 		if err != nil {
 			return err
@@ -61,6 +70,11 @@ func newConfig(c *cli) *cobra.Command {
 		if hash != "" {
 			return c.hashes(p, hash)
 		}
+		if resolve || lock {
+			if p, err = c.pin(cmd.Context(), p, lock); err != nil {
+				return err
+			}
+		}
 		data, err := p.Config(format)
 		if err != nil {
 			return err
@@ -72,6 +86,36 @@ func newConfig(c *cli) *cobra.Command {
 		return err
 	}
 	return cmd
+}
+
+// variables prints what the files of the project interpolate.
+func (c *cli) variables(ctx context.Context, format string) error {
+	list, err := compose.Variables(ctx, c.load)
+	if err != nil {
+		return err
+	}
+	if format == "json" {
+		return json.NewEncoder(c.out).Encode(list)
+	}
+	w := newTable(c)
+	fmt.Fprintln(w, "NAME\tREQUIRED\tDEFAULT VALUE\tALTERNATE VALUE")
+	for _, v := range list {
+		fmt.Fprintf(w, "%s\t%t\t%s\t%s\n", v.Name, v.Required, v.DefaultValue, v.AlternateValue)
+	}
+	return w.Flush()
+}
+
+// pin asks the registries for the digests of images. With alone, nothing else of
+// the project is left.
+func (c *cli) pin(ctx context.Context, p *compose.Project, alone bool) (*compose.Project, error) {
+	eng, err := c.engine()
+	if err != nil {
+		return nil, err
+	}
+	return p.Pin(alone, func(image string) (string, error) {
+		m, err := eng.RemoteManifest(ctx, image, engine.RemoteManifestOptions{})
+		return string(m.Descriptor.Digest), err
+	})
 }
 
 func (c *cli) lines(list []string) error {

@@ -23,7 +23,33 @@ func planned(c *cli, use, short string, plan func(project string, list []engine.
 }
 
 func newStart(c *cli) *cobra.Command {
-	return planned(c, "start [SERVICE...]", "Start services", compose.PlanStart)
+	var wait bool
+	var seconds int
+	cmd := planned(c, "start [OPTIONS] [SERVICE...]", "Start services", func(project string, list []engine.Container) *compose.Plan {
+		plan := compose.PlanStart(project, list)
+		if wait {
+			plan.AwaitUp(list)
+		}
+		return plan
+	})
+	cmd.Flags().BoolVar(&wait, "wait", false, "Wait for services to be running|healthy")
+	cmd.Flags().IntVar(&seconds, "wait-timeout", 0, "Maximum duration in seconds to wait for the project to be running|healthy")
+	inner := cmd.RunE
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		ctx, cancel := within(cmd.Context(), seconds)
+		defer cancel()
+		cmd.SetContext(ctx)
+		return inner(cmd, args)
+	}
+	return cmd
+}
+
+// within bounds the wait for a project, unless seconds is 0.
+func within(ctx context.Context, seconds int) (context.Context, context.CancelFunc) {
+	if seconds == 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeoutCause(ctx, time.Duration(seconds)*time.Second, fmt.Errorf("the project is not up after %d seconds", seconds))
 }
 
 func newStop(c *cli) *cobra.Command {

@@ -150,6 +150,13 @@ func (p *logPrinter) print(prefix string, line engine.LogLine) {
 	_, _ = p.out.Write(p.scratch.Bytes()) // whoever reads has gone: then SIGPIPE ends the program
 }
 
+// say prints a line that is nobody's output.
+func (p *logPrinter) say(text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, _ = fmt.Fprintln(p.out, text) // as above
+}
+
 // source is one container's output on its way to be merged.
 type source struct {
 	prefix string

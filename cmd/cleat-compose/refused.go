@@ -10,13 +10,8 @@ import (
 // refusedVerbs are those of Docker's compose that there are not.
 var refusedVerbs = map[string]string{
 	"alpha":   "is not supported",
-	"attach":  "is not supported by this version: use 'cleat attach' with the container's name",
-	"bridge":  "is not supported",
-	"commit":  "is not supported by this version: use 'cleat commit' with the container's name",
-	"export":  "is not supported by this version: use 'cleat export' with the container's name",
-	"publish": "is not supported by this version",
-	"push":    "is not supported by this version: use 'cleat push' with the image's name",
-	"watch":   "is not supported by this version",
+	"bridge":  "is not supported: 'cleat compose generate' writes a project as units",
+	"publish": "is not supported: projects are files; 'cleat compose config' writes one to hand on",
 }
 
 // refuse defines a flag of Docker's that can only have harmless values.

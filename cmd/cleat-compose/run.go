@@ -24,6 +24,10 @@ type runFlags struct {
 	caps, drops           *opts.List[string]
 	volumes               *opts.List[spec.Mount]
 	publish               []string
+
+	build, quietBuild bool
+	pull              string
+	envFiles          []string
 }
 
 func newRun(c *cli) *cobra.Command {
@@ -65,16 +69,21 @@ func (f *runFlags) define(fs *pflag.FlagSet, c *cli) {
 	f.volumes = opts.NewList("", opts.VolumeParser(dir))
 	fs.VarP(f.volumes, "volume", "v", "Bind mount a volume")
 	fs.StringVarP(&f.opt.Dir, "workdir", "w", "", "Working directory inside the container")
-	refuseBool(fs, "build", "is not supported by this version: use 'cleat compose build'")
-	refuse(fs, "env-from-file", "is not supported by this version: use --env")
+	fs.BoolVar(&f.build, "build", false, "Build image before starting container")
+	fs.BoolVar(&f.quietBuild, "quiet-build", false, "Suppress progress output from the build process")
+	fs.StringArrayVar(&f.envFiles, "env-from-file", nil, "Set environment variables from file")
+	fs.StringVar(&f.pull, "pull", "policy", `Pull image before running ("always"|"missing"|"never")`)
 	refuseBool(fs, "remove-orphans", "is not supported: 'cleat compose up --remove-orphans' does it")
-	fs.Bool("quiet", false, "Don't print anything to STDOUT (there is nothing to print)")
+	fs.BoolP("quiet", "q", false, "Don't print anything to STDOUT (there is nothing to print)")
 	fs.Bool("quiet-pull", false, "Pull without printing progress information (there is none)")
-	refuse(fs, "pull", "is not supported by this version: use 'cleat compose pull'", "missing", "policy")
 }
 
 func (f *runFlags) check(fs *pflag.FlagSet, command []string) error {
-	f.opt.Command, f.opt.Env, f.opt.Labels = command, f.env.Values, opts.Map(f.labels.Values)
+	fromFiles, err := compose.ReadEnvFiles(f.envFiles)
+	if err != nil {
+		return err
+	}
+	f.opt.Command, f.opt.Env, f.opt.Labels = command, append(fromFiles, f.env.Values...), opts.Map(f.labels.Values)
 	f.opt.CapAdd, f.opt.CapDrop, f.opt.Mounts = f.caps.Values, f.drops.Values, f.volumes.Values
 	f.opt.TTY = !f.noTTY && !f.detach
 	f.opt.Stdin = f.opt.Stdin && !f.detach
@@ -112,6 +121,9 @@ func (c *cli) runOneOff(ctx context.Context, f *runFlags, service string) error 
 	if err != nil {
 		return err
 	}
+	if err := c.imageOf(ctx, p, f, service); err != nil {
+		return err
+	}
 	if err := c.prepare(ctx, p); err != nil {
 		return err
 	}
@@ -139,6 +151,25 @@ func (c *cli) runOneOff(ctx context.Context, f *runFlags, service string) error 
 		argv = append(argv, "--interactive")
 	}
 	return c.become(append(argv, made.ID)...)
+}
+
+// imageOf brings the image of one service, built or pulled.
+func (c *cli) imageOf(ctx context.Context, p *compose.Project, f *runFlags, service string) error {
+	one, err := p.Select([]string{service}, compose.SelectOptions{Alone: true})
+	if err != nil {
+		return err
+	}
+	eng, err := c.engine()
+	if err != nil {
+		return err
+	}
+	up := &upFlags{build: f.build, quietBuild: f.quietBuild}
+	up.opt.Pull = f.pull
+	if err := up.check(one); err != nil {
+		return err
+	}
+	_, err = c.fetch(ctx, eng, one, up)
+	return err
 }
 
 // prepare makes the networks and volumes of a project without its containers.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,10 +24,10 @@ type upFlags struct {
 
 	build, noBuild, quietBuild bool
 
-	detach, abort bool
-	waitSeconds   int
-	exitFrom      string
-	logs          logFlags
+	detach      bool
+	waitSeconds int
+
+	foregroundFlags
 }
 
 func (f *upFlags) define(fs *pflag.FlagSet) {
@@ -41,7 +40,7 @@ func (f *upFlags) define(fs *pflag.FlagSet) {
 	fs.BoolVar(&f.noBuild, "no-build", false, "Don't build an image, even if it's policy")
 	fs.BoolVar(&f.quietBuild, "quiet-build", false, "Suppress the build output")
 	fs.Bool("quiet-pull", false, "Pull without printing progress information (there is none)")
-	refuseBool(fs, "yes", "is not needed: nothing is asked")
+	fs.BoolP("yes", "y", false, `Assume "yes" as answer to all prompts (there are none)`)
 }
 
 func newUp(c *cli) *cobra.Command {
@@ -57,25 +56,17 @@ func newUp(c *cli) *cobra.Command {
 	fs.IntVarP(&f.timeout, "timeout", "t", 0, "Use this timeout in seconds for container shutdown")
 	fs.BoolVar(&f.opt.Wait, "wait", false, "Wait for services to be running|healthy. Implies detached mode")
 	fs.IntVar(&f.waitSeconds, "wait-timeout", 0, "Maximum duration in seconds to wait for the project to be running|healthy")
-	fs.BoolVar(&f.abort, "abort-on-container-exit", false, "Stops all containers if any container was stopped")
-	fs.StringVar(&f.exitFrom, "exit-code-from", "", "Return the exit code of the selected service container. Implies --abort-on-container-exit")
-	fs.BoolVar(&f.logs.noColor, "no-color", false, "Produce monochrome output")
-	fs.BoolVar(&f.logs.noPrefix, "no-log-prefix", false, "Don't print prefix in logs")
-	fs.BoolVar(&f.logs.timestamps, "timestamps", false, "Show timestamps")
-	refuseBool(fs, "watch", "is not supported by this version")
-	refuseBool(fs, "menu", "is not supported")
-	refuseBool(fs, "abort-on-container-failure", "is not supported by this version: use --abort-on-container-exit")
-	refuse(fs, "attach", "is not supported by this version: 'attach: false' in a service leaves it out")
-	refuse(fs, "no-attach", "is not supported by this version: 'attach: false' in a service leaves it out")
-	refuseBool(fs, "attach-dependencies", "is not supported by this version")
+	f.foregroundFlags.define(fs)
+	cmd.Args = func(*cobra.Command, []string) error { // looked at before anything is started
+		f.detach = f.detach || f.opt.Wait
+		if err := f.settle(f.detach); err != nil {
+			return usageError{err}
+		}
+		return nil
+	}
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if cmd.Flags().Changed("timeout") {
 			f.opt.Stop.Grace = new(time.Duration(f.timeout) * time.Second)
-		}
-		f.detach = f.detach || f.opt.Wait
-		f.abort = f.abort || f.exitFrom != ""
-		if f.detach && f.abort {
-			return usageError{errors.New("--abort-on-container-exit and --exit-code-from need the foreground: they do not go with --detach and --wait")}
 		}
 		return c.up(cmd.Context(), f, args)
 	}
@@ -136,7 +127,7 @@ func (c *cli) up(ctx context.Context, f *upFlags, services []string) error {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(f.check(p), p.Check()); err != nil {
+	if err := errors.Join(f.check(p), f.foregroundFlags.check(whole), p.Check()); err != nil {
 		return err
 	}
 	eng, err := c.engine()
@@ -147,11 +138,8 @@ func (c *cli) up(ctx context.Context, f *upFlags, services []string) error {
 	if err != nil {
 		return err
 	}
-	if f.waitSeconds > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeoutCause(ctx, time.Duration(f.waitSeconds)*time.Second, fmt.Errorf("the project is not up after %d seconds", f.waitSeconds))
-		defer cancel()
-	}
+	ctx, cancel := within(ctx, f.waitSeconds)
+	defer cancel()
 	plan, err := compose.PlanUp(p, st, f.opt)
 	if err != nil {
 		return err
@@ -160,7 +148,7 @@ func (c *cli) up(ctx context.Context, f *upFlags, services []string) error {
 	if err := c.execute(ctx, plan); err != nil || f.detach || f.opt.NoStart || c.dryRun {
 		return err
 	}
-	return c.follow(ctx, eng, p, f, began)
+	return c.follow(ctx, eng, p, f, services, began)
 }
 
 // fetch brings the images of a project, built or pulled, and returns what there
@@ -203,45 +191,6 @@ func (c *cli) fetch(ctx context.Context, eng *engine.Engine, p *compose.Project,
 		}
 	}
 	return compose.ReadState(ctx, eng, p.Name(), p)
-}
-
-// follow shows the output of a project in the foreground, until all of it has
-// ended. An interruption stops the project.
-func (c *cli) follow(ctx context.Context, eng *engine.Engine, p *compose.Project, f *upFlags, since time.Time) error {
-	all, err := compose.Containers(ctx, eng, p.Name())
-	if err != nil {
-		return err
-	}
-	list, err := compose.Pick(all, existing(all, p.Services()))
-	if err != nil {
-		return err
-	}
-	shown := slices.DeleteFunc(slices.Clone(list), func(ct engine.Container) bool { return !p.Attached(compose.ServiceOf(ct)) })
-	watching, enough := context.WithCancel(ctx)
-	defer enough()
-	code := make(chan int, 1)
-	if f.abort {
-		go func() {
-			code <- firstExit(watching, eng, list, f.exitFrom)
-			enough()
-		}()
-	}
-	f.logs.follow, f.logs.tail = true, "all"
-	err = c.logs(watching, eng, shown, &f.logs, engine.LogOptions{Follow: true, Tail: -1, Since: since})
-	if watching.Err() == nil {
-		return err // all have ended
-	}
-	stop := compose.PlanStop(p.Name(), list, f.opt.Stop)
-	if err := c.execute(context.WithoutCancel(ctx), stop); err != nil {
-		return err
-	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	if n := <-code; n != 0 {
-		return exitCode(n)
-	}
-	return nil
 }
 
 // firstExit waits for the end of any container, or for that of a service, and
