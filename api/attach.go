@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"syscall"
+	"time"
 
 	"github.com/moby/term"
 
@@ -118,20 +119,26 @@ func (a *attachment) replay(ctx context.Context, eng logReader, id string) error
 	return nil
 }
 
-// run passes bytes until the output ends or the client is gone.
+// run passes bytes until the output ends or the client is gone: then ctx ends.
 func (a *attachment) run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	session, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
 	fed := make(chan struct{})
 	go func() {
 		defer close(fed)
-		if a.feed(ctx) {
-			cancel()
+		if a.feed(session) {
+			stop()
 		}
 	}()
-	err := a.session.Copy(ctx, a.stdout, a.stderr)
-	if ctx.Err() != nil || isGone(err) {
+	leave := context.AfterFunc(ctx, func() {
+		awaitInput(fed)
+		stop()
+	})
+	defer leave()
+	err := a.session.Copy(session, a.stdout, a.stderr)
+	if session.Err() != nil || isGone(err) {
 		err = nil // the client left
+		awaitInput(fed)
 	}
 	// The feeder reads from the connection or writes to the session: it ends with
 	// both of them.
@@ -139,6 +146,18 @@ func (a *attachment) run(ctx context.Context) error {
 	_ = a.conn.Close()
 	<-fed
 	return err
+}
+
+// inputTime is how long input that its client has left behind may take.
+const inputTime = 10 * time.Second
+
+// awaitInput waits until what a client sent before it went has arrived, although
+// not for ever: who should read it may never do so.
+func awaitInput(fed <-chan struct{}) {
+	select {
+	case <-fed:
+	case <-time.After(inputTime):
+	}
 }
 
 // feed passes the client's input to the container. It reports whether the client

@@ -168,10 +168,14 @@ func (s *Server) updateContainer(w http.ResponseWriter, r *request) error {
 
 // commitContainer makes an image of a container.
 func (s *Server) commitContainer(w http.ResponseWriter, r *request) error {
+	var in createBody // what it says of the image to be
+	if err := r.body(&in); err != nil {
+		return err
+	}
 	q := r.query
 	opt := engine.CommitOptions{
 		Reference: joinTag(q.Get("repo"), q.Get("tag")), Author: q.Get("author"), Message: q.Get("comment"),
-		Changes: changeLines(q["changes"]), NoPause: !r.flagOr("pause", true),
+		Config: in.imageConfig(), Changes: changeLines(q["changes"]), NoPause: !r.flagOr("pause", true),
 	}
 	img, err := s.eng.Commit(r.Context(), q.Get("container"), opt)
 	if err != nil {
@@ -179,6 +183,29 @@ func (s *Server) commitContainer(w http.ResponseWriter, r *request) error {
 	}
 	writeJSON(w, http.StatusCreated, container.CommitResponse{ID: string(img.ID)})
 	return nil
+}
+
+// imageConfig turns what a request says of an image into the engine's form.
+func (in createBody) imageConfig() engine.RunConfig {
+	if in.Config == nil {
+		return engine.RunConfig{}
+	}
+	out := engine.RunConfig{
+		User: in.User, Env: in.Env, Cmd: in.Cmd, Entrypoint: in.Entrypoint, WorkingDir: in.WorkingDir, Volumes: in.Volumes,
+		OnBuild: in.OnBuild, Labels: in.Labels, StopSignal: in.StopSignal, StopTimeout: in.StopTimeout, Shell: in.Shell,
+	}
+	for port := range in.ExposedPorts {
+		if out.ExposedPorts == nil {
+			out.ExposedPorts = map[string]struct{}{}
+		}
+		out.ExposedPorts[port.String()] = struct{}{}
+	}
+	if h := in.Healthcheck; h != nil {
+		out.Healthcheck = &engine.Healthcheck{
+			Test: h.Test, Interval: h.Interval, Timeout: h.Timeout, StartPeriod: h.StartPeriod, StartInterval: h.StartInterval, Retries: h.Retries,
+		}
+	}
+	return out
 }
 
 // joinTag makes a reference of a repository and a tag or digest, "" without the

@@ -150,13 +150,16 @@ type execClient struct {
 // output. Left is called when the command has ended.
 func (c *execClient) serve(parent context.Context, x *engine.Exec) (stdout, stderr io.Writer, left func()) {
 	ctx, cancel := c.conn.watch(parent)
-	context.AfterFunc(ctx, func() { _ = c.conn.Close() })
+	fed := make(chan struct{})
+	context.AfterFunc(ctx, func() {
+		awaitInput(fed)
+		_ = c.conn.Close()
+	})
 	out := &patient{w: c.conn, gone: cancel}
 	stdout, stderr = out, out
 	if !c.tty {
 		stdout, stderr = newFrames(out)
 	}
-	fed := make(chan struct{})
 	go func() {
 		defer close(fed)
 		if c.feed(x.Stdin) {
@@ -164,8 +167,8 @@ func (c *execClient) serve(parent context.Context, x *engine.Exec) (stdout, stde
 		}
 	}()
 	return stdout, stderr, func() {
-		cancel()
 		_ = c.conn.Close()
+		cancel()
 		<-fed
 	}
 }

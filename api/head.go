@@ -29,9 +29,8 @@ func writeHead(nc net.Conn, head string) error {
 	}
 	defer barrier.Close()
 	n, _, err := uc.WriteMsgUnix([]byte(head), unix.UnixRights(int(barrier.Fd())), nil)
-	if err != nil {
-		return err
+	if err == nil && n < len(head) { // writing nothing would tell that the client has gone
+		_, err = io.WriteString(uc, head[n:])
 	}
-	_, err = io.WriteString(uc, head[n:])
 	return err
 }

@@ -82,7 +82,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) error {
 
 // fail answers with an error, if nothing has been answered yet.
 func (s *Server) fail(w *answerWriter, r *http.Request, err error) {
-	if r.Context().Err() != nil {
+	if r.Context().Err() != nil || errors.Is(err, errHijacked) {
 		return // nobody is there to hear it
 	}
 	if w.begun {

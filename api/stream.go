@@ -103,6 +103,9 @@ type conn struct {
 // Read implements io.Reader.
 func (c *conn) Read(p []byte) (int, error) { return c.in.Read(p) }
 
+// errHijacked says that the connection can take no answer any more.
+var errHijacked = errors.New("answer on the connection that was taken over")
+
 // hijack takes the connection over and answers the request, as Docker does. The
 // caller closes the connection.
 func hijack(w http.ResponseWriter, r *request, mediaType string) (*conn, error) {
@@ -119,7 +122,7 @@ func hijack(w http.ResponseWriter, r *request, mediaType string) (*conn, error) 
 	}
 	if err := writeHead(nc, head); err != nil {
 		_ = nc.Close() // it is broken already
-		return nil, err
+		return nil, fmt.Errorf("%w: %w", errHijacked, err)
 	}
 	return &conn{nc, rw.Reader}, nil
 }

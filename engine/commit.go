@@ -18,11 +18,12 @@ import (
 
 // CommitOptions says what image to make of a container.
 type CommitOptions struct {
-	Reference string   // its name; "" leaves it without
-	Author    string   // of the image
-	Message   string   // the image's comment
-	Changes   []string // Dockerfile instructions for its configuration
-	NoPause   bool     // do not freeze a running container while its files are read
+	Reference string    // its name; "" leaves it without
+	Author    string    // of the image
+	Message   string    // the image's comment
+	Config    RunConfig // what of its configuration differs from the container's
+	Changes   []string  // Dockerfile instructions for its configuration, applied last
+	NoPause   bool      // do not freeze a running container while its files are read
 }
 
 // Commit makes an image of a container's changes and of what it runs. The
@@ -44,7 +45,10 @@ func (e *Engine) Commit(ctx context.Context, ref string, opt CommitOptions) (Ima
 	if err != nil {
 		return Image{}, err
 	}
-	config := commitConfig(c, parent.Config)
+	config, err := overlay(commitConfig(c, parent.Config), opt.Config)
+	if err != nil {
+		return Image{}, err
+	}
 	if err := image.ApplyChanges(&config, opt.Changes); err != nil {
 		return Image{}, err
 	}
