@@ -89,10 +89,37 @@ func post(ctx context.Context, store *state.Store, id string, e end) error {
 		finish(&run, annex, ended)
 	case errors.Is(err, spec.ErrNotFound):
 		notStarted(&run, e)
+		if e.broken() && restarts(annex.Restart, run.ExitCode) {
+			run.Error = fmt.Sprintf("the unit is broken (%s, %s): see 'systemctl cat %s'", e.serviceResult, e.exitStatus, annex.Unit)
+			fmt.Fprintf(os.Stderr, "cleat-init: %s\n", run.Error) // where it is looked for
+			defer giveUp(annex.Unit)
+		}
 	default:
 		return errors.Join(trouble, err)
 	}
 	return errors.Join(trouble, conclude(ctx, store, annex, run))
+}
+
+// The exit codes with which systemd says that it could not execute the program of a
+// unit, and why, see systemd.exec(5). From sandbox.ExitFailed on they are ours.
+const firstExecFailure, lastExecFailure = 200, sandbox.ExitFailed - 1
+
+// broken reports whether a unit whose payload was never started has been edited into
+// something that cannot be executed, or that is not our helper: it never says that it
+// is ready. Another program's failure may be that of an ExecStartPre= which is to be
+// tried again until it succeeds.
+func (e end) broken() bool {
+	code := e.code()
+	if e.forkRefused {
+		return false // for that, it may have come to nothing
+	}
+	return e.serviceResult == "protocol" || e.exitCode == "exited" && code >= firstExecFailure && code <= lastExecFailure
+}
+
+// giveUp keeps systemd from starting the unit, which is about to end, again and
+// again: as after any failed start it stays failed, until somebody starts it.
+func giveUp(unit string) {
+	_, _ = ask(systemctl, "--no-block", "stop", "--", unit) // else systemd tries again
 }
 
 // notStarted changes run for a start that came to nothing.
@@ -103,7 +130,7 @@ func notStarted(run *state.Run, e end) {
 	switch {
 	case failed && run.Error != "":
 		return // start has recorded everything
-	case code == sandbox.ExitEnough, e.exitCode == "exited" && code == 0:
+	case code == sandbox.ExitEnough, e.exitCode == "exited" && code == 0 && !e.broken():
 		return // no restart, or none any more: the last run's record stays
 	}
 	run.FinishedAt, run.ExitCode = time.Now(), 125

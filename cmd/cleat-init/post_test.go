@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -57,6 +58,14 @@ func TestPost(t *testing.T) {
 		"killed while it starts": {end: end{"killed", "KILL", "timeout", false}, want: state.Run{ExitCode: 137, Error: "the start was interrupted (timeout, KILL)"}},
 		"too few processes":      {end: end{"exited", "2", "exit-code", true}, want: state.Run{ExitCode: 125, Error: "the limit on processes is too small: a start takes about 12 processes and threads itself"}},
 		"no helper":              {end: end{"exited", "203", "exit-code", false}, want: state.Run{ExitCode: 125, Error: "the start was interrupted (exit-code, 203)"}},
+		"a broken unit": {
+			policy: always, end: end{"exited", "203", "exit-code", false},
+			want: state.Run{ExitCode: 125, Error: "the unit is broken (exit-code, 203): see 'systemctl cat UNIT'"},
+		},
+		"a unit with another program": {
+			policy: always, end: end{"exited", "0", "protocol", false},
+			want: state.Run{ExitCode: 125, Error: "the unit is broken (protocol, 0): see 'systemctl cat UNIT'"},
+		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -68,6 +77,7 @@ func TestPost(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			tt.want.Error = strings.Replace(tt.want.Error, "UNIT", r.plan.Annex.Unit, 1)
 			if diff := cmp.Diff(tt.want, run, cmpopts.IgnoreTypes(time.Time{})); diff != "" {
 				t.Errorf("record (-want +got):\n%s", diff)
 			}
