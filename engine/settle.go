@@ -140,6 +140,9 @@ func (e *Engine) moveUnit(ctx context.Context, conn *supervisor.Conn, c spec.Con
 		if err := e.dropUnits(ctx, conn, c); err != nil {
 			return c, err
 		}
+		if err := conn.MoveProperties(c.UnitName(), next.UnitName()); err != nil {
+			return c, err
+		}
 	}
 	if err := e.state.Update(next); err != nil {
 		return c, err

@@ -1,7 +1,9 @@
 package supervisor
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
@@ -31,6 +33,27 @@ func forgetProperties(unit string, dirs ...string) error {
 	for _, dir := range dirs {
 		if err := os.RemoveAll(filepath.Join(dir, unit+".d")); err != nil {
 			return fmt.Errorf("forget what was set for %s: %w", unit, err)
+		}
+	}
+	return nil
+}
+
+// MoveProperties gives what was set for one unit with "systemctl set-property" to
+// another, in the place of its own.
+func (c *Conn) MoveProperties(from, to string) error {
+	if filepath.Base(from) != from || filepath.Base(to) != to {
+		return nil // no unit is called so
+	}
+	for _, dir := range []string{runtimeDir, lastingDir} {
+		old := filepath.Join(dir, from+".d")
+		if _, err := os.Lstat(old); errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err := forgetProperties(to, dir); err != nil {
+			return err
+		}
+		if err := os.Rename(old, filepath.Join(dir, to+".d")); err != nil {
+			return fmt.Errorf("move what was set for %s: %w", from, err)
 		}
 	}
 	return nil
