@@ -108,7 +108,7 @@ func (e *Engine) WaitEnd(ctx context.Context, c Container) (int, error) {
 // awaitEnd waits for the announcement of a run's end. That of an earlier run
 // was forgotten when this one was started.
 func (e *Engine) awaitEnd(ctx context.Context, c spec.Container) (state.Exit, error) {
-	changes, err := e.changes(ctx, c, WaitNextExit)
+	changes, err := e.unitChanges(ctx, c)
 	if err != nil {
 		return state.Exit{}, err
 	}
@@ -130,12 +130,19 @@ type changes interface {
 	Close()
 }
 
-// changes returns what wakes a wait for c. The end of a run is announced before
-// its unit changes state. What has no unit is watched on disk.
+// changes returns what wakes a wait for c that may begin before its unit is there:
+// an ephemeral container can go without one.
 func (e *Engine) changes(ctx context.Context, c spec.Container, cond WaitCondition) (changes, error) {
-	if cond == WaitRemoved || c.AutoRemove { // it may go without its unit ever changing
+	if cond == WaitRemoved || c.AutoRemove {
 		return e.state.WatchExits()
 	}
+	return e.unitChanges(ctx, c)
+}
+
+// unitChanges returns what wakes a wait for the end of a run that has begun: it is
+// announced before the unit changes state. What is on disk is not watched, since the
+// end of that would take longer than a short run.
+func (e *Engine) unitChanges(ctx context.Context, c spec.Container) (changes, error) {
 	conn, err := e.systemd(ctx)
 	if err != nil {
 		return nil, err
@@ -186,7 +193,7 @@ func (e *Engine) waitRemoved(ctx context.Context, id string, notFound error) (in
 
 // waitStopped waits until c does not run and will not be restarted.
 func (e *Engine) waitStopped(ctx context.Context, c spec.Container) error {
-	changes, err := e.changes(ctx, c, WaitNotRunning)
+	changes, err := e.unitChanges(ctx, c)
 	if err != nil {
 		return err
 	}

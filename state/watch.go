@@ -14,8 +14,8 @@ import (
 type ExitWatch struct{ f *os.File }
 
 // WatchExits begins to watch. What happens afterwards is not missed. The caller
-// closes the watch, which takes the kernel some 20 ms: where that matters, a
-// watch of the unit is better.
+// closes the watch. The kernel takes some 20 ms for that, and a process that ends
+// waits for it: where that matters, a watch of the unit is better.
 func (s *Store) WatchExits() (*ExitWatch, error) {
 	if err := s.makeRunRoot(); err != nil {
 		return nil, err
@@ -62,5 +62,5 @@ func nextEvent(ctx context.Context, f *os.File) error {
 	return nil
 }
 
-// Close ends the watch.
-func (w *ExitWatch) Close() { _ = w.f.Close() }
+// Close ends the watch, which takes a while in the kernel: nobody waits for it.
+func (w *ExitWatch) Close() { go w.f.Close() }
