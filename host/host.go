@@ -30,7 +30,7 @@ import (
 
 // EnvRoot is set, to the root of the host, for every process that Enter and
 // Shell start inside of one.
-const EnvRoot = "CLEAT_HOST"
+const EnvRoot = "CLEAT_EMBEDDED_HOST"
 
 // Options says which embedded host is meant and how to start it.
 type Options struct {

@@ -392,6 +392,12 @@ func onTerminal(t *testing.T, cmd *exec.Cmd) *screen {
 	if err != nil {
 		t.Fatal(err)
 	}
+	return newScreen(t, f, cmd)
+}
+
+// newScreen reads what a command on a pseudo terminal shows.
+func newScreen(t *testing.T, f *os.File, cmd *exec.Cmd) *screen {
+	t.Helper()
 	x := &screen{file: f, cmd: cmd, more: make(chan struct{}, 1)}
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()

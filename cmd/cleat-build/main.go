@@ -71,7 +71,7 @@ func command(ctx context.Context, args []string, std stdio) error {
 	runRoot := fs.String("runroot", "", "Directory of sockets and locks")
 	f := buildflags.Define(fs)
 	forAPI := fs.Bool("api", false, "Answer a request of the Docker Engine API")
-	_ = fs.MarkHidden("api") // it is defined one line above
+	pack := fs.Bool("pack", false, "Write the context as a tar, for a build on another machine")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
@@ -88,6 +88,9 @@ func command(ctx context.Context, args []string, std stdio) error {
 	opt, err := options(f, fs.Arg(0), std)
 	if err != nil {
 		return err
+	}
+	if *pack {
+		return build.Pack(ctx, std.out, opt.Context, opt.Dockerfile)
 	}
 	out, err := outputOf(f)
 	if err != nil {

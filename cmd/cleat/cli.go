@@ -92,6 +92,10 @@ type cli struct {
 	dir    string      // the caller's working directory
 	euid   int         // the caller's effective user id
 
+	args        []string // the command line
+	hostFlag    string   // --host
+	contextFlag string   // --context
+
 	root    string // --root
 	runRoot string // --runroot
 	config  string // --config
@@ -99,6 +103,8 @@ type cli struct {
 	open           func(opt engine.Options) (backend, error)
 	releaseSignals func()
 	enterHost      func(ctx context.Context, c *cli) error // into the embedded host, where one is needed
+
+	there func(ctx context.Context, r remoteCommand) error // runs a command on another machine
 
 	// enterToComplete is enterHost for completion, which starts nothing.
 	enterToComplete func(ctx context.Context, c *cli) error

@@ -26,6 +26,7 @@ func run(args []string) int {
 		releaseSignals: release,
 		enterHost:      enterHost, enterToComplete: enterRunningHost,
 	}
+	c.there = c.runThere
 	c.open = func(opt engine.Options) (backend, error) { return engine.Open(opt) }
 	defer c.close()
 	if dir, err := os.Getwd(); err == nil {

@@ -8,7 +8,8 @@ import (
 
 // Why whole families of Docker's commands are refused.
 const (
-	noDaemon      = "is not supported: there is no daemon to connect to; give the Docker client the socket of 'cleat serve'"
+	noTLS         = "is not supported: cleat reaches other machines with ssh; TLS is for Docker's client and 'cleat serve'"
+	noBundles     = "is not supported: a context is no more than a name, a description and a host; create it there"
 	noCheckpoints = "is not supported: containers cannot be checkpointed"
 	noPlugins     = "is not supported: cleat has no plugins"
 	noSwarm       = "is not supported: cleat manages one machine; 'cleat compose' is for services of several containers"
@@ -18,15 +19,13 @@ const (
 
 // refusedGlobal are the flags of docker itself that are refused.
 var refusedGlobal = []refusedFlag{
-	{name: "context", short: "c", reason: noDaemon, harmless: "default"},
 	{name: "debug", short: "D", reason: "is not supported: what went wrong is in the message, and in the journal", isBool: true, harmless: "false"},
-	{name: "host", short: "H", reason: noDaemon},
 	{name: "log-level", short: "l", reason: "is not supported: cleat writes no log of its own", harmless: "info"},
-	{name: "tls", reason: noDaemon, isBool: true, harmless: "false"},
-	{name: "tlscacert", reason: noDaemon},
-	{name: "tlscert", reason: noDaemon},
-	{name: "tlskey", reason: noDaemon},
-	{name: "tlsverify", reason: noDaemon, isBool: true, harmless: "false"},
+	{name: "tls", reason: noTLS, isBool: true, harmless: "false"},
+	{name: "tlscacert", reason: noTLS},
+	{name: "tlscert", reason: noTLS},
+	{name: "tlskey", reason: noTLS},
+	{name: "tlsverify", reason: noTLS, isBool: true, harmless: "false"},
 }
 
 // refusedVerb is one of Docker's commands that cleat knows and does not have.
@@ -36,7 +35,6 @@ var refusedVerbs = []refusedVerb{
 	{"buildx", "is not supported: 'cleat build' has what is there of it"},
 	{"checkpoint", noCheckpoints},
 	{"config", noSwarm},
-	{"context", noDaemon},
 	{"node", noSwarm},
 	{"plugin", noPlugins},
 	{"secret", "is not supported: give files and systemd credentials to containers with 'cleat run --secret'"},
@@ -44,6 +42,12 @@ var refusedVerbs = []refusedVerb{
 	{"stack", noSwarm},
 	{"swarm", noSwarm},
 	{"trust", noNotary},
+}
+
+// refusedContext are the members of docker context that are refused.
+var refusedContext = []refusedVerb{
+	{"export", noBundles},
+	{"import", noBundles},
 }
 
 // refusedManifest are the members of docker manifest that are refused.

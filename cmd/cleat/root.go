@@ -14,6 +14,7 @@ import (
 const (
 	placeAnywhere = "anywhere" // needs neither systemd nor root
 	placeRoot     = "root"     // needs root, and is the same inside and outside of the embedded host
+	placeMember   = "member"   // needs root only to get into the embedded host
 )
 
 // newRoot returns the tree of commands for a command line. If that names a verb,
@@ -40,6 +41,7 @@ func newRoot(c *cli, args []string) *cobra.Command {
 	global.Bool("help", false, "Print usage")
 	_ = global.MarkHidden("help") // exists: it is defined one line above
 	global.StringVar(&c.config, "config", "", "Directory of the client's configuration, with credentials of registries (default \"~/.docker\")")
+	c.defineTarget(root.Flags())
 	refuse(root.Flags(), refusedGlobal)
 	root.Flags().BoolVarP(&showVersion, "version", "v", false, "Print version information and quit")
 	root.SetHelpFunc(help)
@@ -50,6 +52,7 @@ func newRoot(c *cli, args []string) *cobra.Command {
 	root.SetErr(c.err)
 	root.SetIn(c.in)
 
+	c.args = args
 	words := verbWords(args)
 	picked := pick(verbs, words, 0)
 	for _, v := range picked {
@@ -121,14 +124,17 @@ func pick(verbs []verb, words []string, place int) []verb {
 	return verbs
 }
 
+// globalWords are the global flags with a value.
+var globalWords = []string{"--root", "--runroot", "--config", "--host", "-H", "--context", "-c"}
+
 // verbWords returns the first two words of a command line that are neither
 // global flags nor their values.
 func verbWords(args []string) (words []string) {
 	for i := 0; i < len(args) && len(words) < 2; i++ {
 		switch arg := args[i]; {
-		case arg == "--root" || arg == "--runroot" || arg == "--config":
+		case slices.Contains(globalWords, arg):
 			i++
-		case strings.HasPrefix(arg, "--root=") || strings.HasPrefix(arg, "--runroot=") || strings.HasPrefix(arg, "--config="):
+		case slices.ContainsFunc(globalWords, func(word string) bool { return strings.HasPrefix(word, "--") && strings.HasPrefix(arg, word+"=") }):
 		case strings.HasPrefix(arg, "-"):
 			return words
 		default:
@@ -200,6 +206,15 @@ var verbs = []verb{
 		{name: "tag", make: newTag},
 	}},
 	{name: "compose", make: newCompose, group: groupManagement},
+	{name: "context", short: "Manage contexts", group: groupManagement, refused: refusedContext, members: []verb{
+		{name: "create", make: newContextCreate},
+		{name: "inspect", make: newContextInspect},
+		{name: "ls", make: newContextLs, also: []string{"list"}},
+		{name: "rm", make: newContextRm, also: []string{"remove"}},
+		{name: "show", make: newContextShow},
+		{name: "update", make: newContextUpdate},
+		{name: "use", make: newContextUse},
+	}},
 	{name: "host", make: newHost, group: groupManagement},
 	{name: "manifest", short: "Manage manifests of images in registries", group: groupManagement, refused: refusedManifest, members: []verb{
 		{name: "inspect", make: newManifestInspect},
@@ -232,6 +247,7 @@ var verbs = []verb{
 	{name: "system", short: "Manage cleat", group: groupManagement, members: []verb{
 		{name: "check", make: newCheck},
 		{name: "df", make: newDf},
+		{name: "dial-stdio", make: newDialStdio},
 		{name: "events", make: newEvents},
 		{name: "info", make: newInfo},
 		{name: "prune", make: newSystemPrune},
@@ -300,11 +316,17 @@ func (c *cli) enter(cmd *cobra.Command) error {
 			return err
 		}
 	}
+	if err := c.enterRemote(cmd); err != nil {
+		return err
+	}
 	place := cmd.Annotations[placeKey]
 	switch {
 	case isRequest(cmd):
 		return c.enterToComplete(cmd.Context(), c)
 	case place == placeAnywhere || isCompletion(cmd):
+		return nil
+	}
+	if place == placeMember && c.euid != 0 {
 		return nil
 	}
 	err := c.needRoot()

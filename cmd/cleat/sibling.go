@@ -10,12 +10,7 @@ import (
 // become replaces this program by another of cleat's, which has what most verbs
 // should not wait for. It returns only if that fails.
 func (c *cli) become(name string, args []string) error {
-	path := "/usr/libexec/cleat/" + name
-	if self, err := os.Executable(); err == nil {
-		if beside := filepath.Join(filepath.Dir(self), name); isFile(beside) {
-			path = beside
-		}
-	}
+	path := siblingPath(name)
 	argv := []string{name}
 	if c.root != "" {
 		argv = append(argv, "--root="+c.root)
@@ -26,6 +21,17 @@ func (c *cli) become(name string, args []string) error {
 	c.close()
 	err := syscall.Exec(path, append(argv, args...), os.Environ())
 	return hinted(fmt.Errorf("start %s: %w", path, err), "is cleat installed as a whole? 'make build' and packages bring "+name)
+}
+
+// siblingPath finds another program of cleat's: beside this one, as in a checkout,
+// else where packages put them.
+func siblingPath(name string) string {
+	if self, err := os.Executable(); err == nil {
+		if beside := filepath.Join(filepath.Dir(self), name); isFile(beside) {
+			return beside
+		}
+	}
+	return "/usr/libexec/cleat/" + name
 }
 
 func isFile(path string) bool {
