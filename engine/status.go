@@ -2,7 +2,6 @@ package engine
 
 import (
 	"context"
-	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -10,6 +9,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/cleat-project/cleat/internal/fsx"
 	"github.com/cleat-project/cleat/spec"
 	"github.com/cleat-project/cleat/state"
 	"github.com/cleat-project/cleat/supervisor"
@@ -209,7 +209,7 @@ func cgroupOf(c spec.Container) string {
 // frozen reads the kernel's word on whether a unit is frozen; asking systemd
 // would be one call a unit. See the kernel's cgroup-v2 documentation.
 func frozen(c spec.Container) bool {
-	data, err := os.ReadFile(filepath.Join(cgroupOf(c), "cgroup.events"))
+	data, err := fsx.ReadFile(filepath.Join(cgroupOf(c), "cgroup.events"))
 	return err == nil && strings.Contains(string(data), "frozen 1")
 }
 

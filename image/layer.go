@@ -112,7 +112,7 @@ func (in *Ingest) stageLayer(root string, diffID Digest, size int64) error {
 }
 
 func (s *Store) layerSize(diffID Digest) int64 {
-	data, err := os.ReadFile(s.sizePath(diffID))
+	data, err := fsx.ReadFile(s.sizePath(diffID))
 	if err != nil {
 		return 0 // it is for show only
 	}

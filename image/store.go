@@ -168,7 +168,7 @@ func (s *Store) readBlob(d Digest, limit int64) ([]byte, error) {
 }
 
 func readVerified(path string, d Digest, limit int64) ([]byte, error) {
-	data, err := os.ReadFile(path)
+	data, err := fsx.ReadFile(path)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("blob %s is missing from the store: %w", d, spec.ErrNotFound)
 	}

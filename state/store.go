@@ -308,15 +308,13 @@ func (s *Store) IDOf(name string) (string, error) { return s.idOfName(name) }
 // IDs returns the ids of all containers that have a name, sorted. One of them
 // may be gone when it is looked at, by a removal that goes on or was killed.
 func (s *Store) IDs() ([]string, error) {
-	entries, err := os.ReadDir(s.names())
+	names, err := s.Names()
 	if err != nil {
-		return nil, fmt.Errorf("list containers: %w", err)
+		return nil, err
 	}
-	ids := make([]string, 0, len(entries))
-	for _, e := range entries {
-		if target, err := os.Readlink(filepath.Join(s.names(), e.Name())); err == nil {
-			ids = append(ids, filepath.Base(target))
-		}
+	ids := make([]string, 0, len(names))
+	for _, n := range names {
+		ids = append(ids, n.ID)
 	}
 	slices.Sort(ids)
 	return slices.Compact(ids), nil // one that is being renamed has two names

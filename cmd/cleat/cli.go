@@ -28,6 +28,7 @@ type backend interface {
 	ender
 	remover
 	lister
+	namer
 	sizer
 	attacher
 	executor

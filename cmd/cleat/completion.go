@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+
 	"github.com/spf13/cobra"
 
 	"github.com/cleat-project/cleat/engine"
@@ -18,8 +20,29 @@ func completeContainers(c *cli, keep func(engine.Container) bool) completer {
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveError
 		}
+		if keep == nil {
+			return allContainerNames(cmd, eng)
+		}
 		return containerNames(cmd, eng, keep)
 	}
+}
+
+// namer has the names of things without what else there is to know of them.
+type namer interface {
+	ContainerNames(ctx context.Context) ([]engine.ContainerName, error)
+	ImageNames(ctx context.Context) ([]engine.Reference, error)
+}
+
+func allContainerNames(cmd *cobra.Command, eng namer) ([]string, cobra.ShellCompDirective) {
+	all, err := eng.ContainerNames(cmd.Context())
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveError
+	}
+	names := make([]string, 0, 2*len(all))
+	for _, ct := range all {
+		names = append(names, ct.Name, spec.ShortID(ct.ID))
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
 func containerNames(cmd *cobra.Command, eng lister, keep func(engine.Container) bool) ([]string, cobra.ShellCompDirective) {
@@ -29,7 +52,7 @@ func containerNames(cmd *cobra.Command, eng lister, keep func(engine.Container) 
 	}
 	var names []string
 	for _, ct := range all {
-		if keep == nil || keep(ct) {
+		if keep(ct) {
 			names = append(names, ct.Name, spec.ShortID(ct.ID))
 		}
 	}
@@ -53,16 +76,14 @@ func completeImages(c *cli) completer {
 	})
 }
 
-func imageNames(cmd *cobra.Command, eng imageLister) ([]string, cobra.ShellCompDirective) {
-	all, err := eng.Images(cmd.Context())
+func imageNames(cmd *cobra.Command, eng namer) ([]string, cobra.ShellCompDirective) {
+	all, err := eng.ImageNames(cmd.Context())
 	if err != nil {
 		return nil, cobra.ShellCompDirectiveError
 	}
-	var names []string
-	for _, img := range all {
-		for _, ref := range img.References {
-			names = append(names, ref.Familiar())
-		}
+	names := make([]string, 0, len(all))
+	for _, ref := range all {
+		names = append(names, ref.Familiar())
 	}
 	return names, cobra.ShellCompDirectiveNoFileComp
 }

@@ -6,6 +6,7 @@ package main
 import (
 	"context"
 	"os"
+	"runtime/debug"
 
 	"github.com/cleat-project/cleat/engine"
 	"github.com/cleat-project/cleat/internal/interrupt"
@@ -14,9 +15,16 @@ import (
 // version is set by the linker.
 var version = "unknown"
 
+// gcPercent lets the heap grow more than Go does by itself before it is collected:
+// most commands are over before that pays.
+const gcPercent = 400
+
 // run is main with its exit status. Panics end here too: a terminal in raw mode
 // has been put back by then, because that is deferred.
 func run(args []string) int {
+	if _, set := os.LookupEnv("GOGC"); !set {
+		debug.SetGCPercent(gcPercent)
+	}
 	ctx, release := interrupt.Context(context.Background())
 	defer release()
 	c := &cli{

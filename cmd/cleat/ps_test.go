@@ -242,9 +242,17 @@ func TestCompletion(t *testing.T) {
 // withImages has containers and an image.
 type withImages struct{ fleet }
 
-func (withImages) Images(context.Context) ([]engine.Image, error) {
+func (w withImages) ContainerNames(context.Context) ([]engine.ContainerName, error) {
+	var names []engine.ContainerName
+	for _, ct := range w.list {
+		names = append(names, engine.ContainerName{Name: ct.Name, ID: ct.ID})
+	}
+	return names, nil
+}
+
+func (withImages) ImageNames(context.Context) ([]engine.Reference, error) {
 	ref, err := engine.ParseReference("nginx")
-	return []engine.Image{{References: []engine.Reference{ref}}}, err
+	return []engine.Reference{ref}, err
 }
 
 func (withImages) Volumes(context.Context, engine.VolumeFilter) ([]engine.Volume, error) {

@@ -186,7 +186,7 @@ func Exists(path string) bool {
 
 // ReadJSON decodes a file. If it does not exist, the error wraps spec.ErrNotFound.
 func ReadJSON(path string, into any) error {
-	data, err := os.ReadFile(path)
+	data, err := ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("%s: %w", path, spec.ErrNotFound)
 	}
