@@ -284,8 +284,8 @@ func (e *Engine) restartOpen(ctx context.Context, c spec.Container, opt StopOpti
 	if err := e.openSockets(ctx, conn, r); err != nil {
 		return err
 	}
-	if props.FreezerState == "frozen" {
-		if err := conn.Thaw(ctx, c.UnitName()); err != nil {
+	if props.FreezerState != freezerRuns || frozen(c) {
+		if err := setFrozen(ctx, conn, c, false); err != nil {
 			return err
 		}
 	}

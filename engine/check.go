@@ -62,7 +62,7 @@ func (e *Engine) look(ctx context.Context, repair bool) ([]Finding, error) {
 	for _, l := range left {
 		found = append(found, Finding{l.Path, l.Problem, repair})
 	}
-	for _, check := range []func(context.Context, bool) ([]Finding, error){e.checkUnsettled, e.checkUnits, e.checkUnitFiles, e.checkRuns, e.checkEphemeral, e.checkDescribed, e.checkContainers, e.checkImages, e.checkStdio, e.checkNetworks, e.checkWires} {
+	for _, check := range []func(context.Context, bool) ([]Finding, error){e.checkUnsettled, e.checkUnits, e.checkUnitFiles, e.checkRuns, e.checkEphemeral, e.checkDescribed, e.checkContainers, e.checkImages, e.checkStdio, e.checkNetworks, e.checkWires, e.checkCommits} {
 		more, err := check(ctx, repair)
 		found = append(found, more...)
 		if err != nil {

@@ -141,7 +141,7 @@ func (e *Engine) freezeFor(ctx context.Context, c spec.Container, opt CommitOpti
 	if err != nil {
 		return thaw, err
 	}
-	if err := conn.Freeze(ctx, c.UnitName()); err != nil {
+	if err := setFrozen(ctx, conn, c, true); err != nil {
 		err = errors.Join(err, mark.remove())
 		return thaw, fmt.Errorf("pause container %q (--pause=false commits it as it runs): %w", c.Name, err)
 	}
@@ -161,7 +161,7 @@ func (e *Engine) freezeFor(ctx context.Context, c spec.Container, opt CommitOpti
 func (e *Engine) thaw(ctx context.Context, conn *supervisor.Conn, c spec.Container) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), thawWait)
 	defer cancel()
-	if err := conn.Thaw(ctx, c.UnitName()); err != nil && !isNotFound(err) {
+	if err := setFrozen(ctx, conn, c, false); err != nil && !isNotFound(err) {
 		return fmt.Errorf("container %q is still paused, unpause it with 'cleat unpause': %w", c.Name, err)
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/cleat-project/cleat/internal/fsx"
 	"github.com/cleat-project/cleat/spec"
@@ -96,4 +97,68 @@ func (e *Engine) forgetAbandoned(c spec.Container) {
 	if m := e.abandonedFreeze(c); m != nil {
 		_ = m.remove() // as thawAbandoned
 	}
+}
+
+// checkCommits finds what commits that were killed have left, and thaws their
+// containers.
+func (e *Engine) checkCommits(ctx context.Context, repair bool) ([]Finding, error) {
+	anyMark, _ := e.freezePaths("any")
+	entries, err := os.ReadDir(filepath.Dir(anyMark))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var found []Finding
+	for _, entry := range entries {
+		id, isLock := strings.CutSuffix(entry.Name(), ".lock")
+		if isLock {
+			e.dropFreezeLock(id)
+			continue
+		}
+		m := e.abandonedFreeze(spec.Container{ID: id})
+		if m == nil {
+			continue
+		}
+		m.lock.Release()
+		if repair {
+			if err := e.endAbandoned(ctx, id); err != nil {
+				return found, err
+			}
+		}
+		found = append(found, Finding{"container " + spec.ShortID(id), "mark of a commit that was killed", repair})
+	}
+	return found, nil
+}
+
+// endAbandoned ends what a killed commit has begun with a container, which may
+// have gone since.
+func (e *Engine) endAbandoned(ctx context.Context, id string) error {
+	c, err := e.state.Load(id)
+	switch {
+	case isNotFound(err):
+		c = spec.Container{ID: id}
+	case err != nil:
+		return err
+	case frozen(c):
+		e.thawAbandoned(ctx, c)
+	}
+	e.forgetAbandoned(c)
+	return nil
+}
+
+// dropFreezeLock removes the lock of a commit that was killed before it left a
+// mark.
+func (e *Engine) dropFreezeLock(id string) {
+	mark, lockPath := e.freezePaths(id)
+	lock, err := fsx.TryAcquire(lockPath)
+	if err != nil {
+		return // the commit goes on
+	}
+	if fsx.Exists(mark) {
+		lock.Release()
+		return
+	}
+	_ = (&freezeMark{lock, mark, lockPath}).remove() // nobody misses it
 }

@@ -285,8 +285,8 @@ func (e *Engine) Stop(ctx context.Context, ref string, opt StopOptions) error {
 	if err := e.noteStopped(c); err != nil {
 		return err
 	}
-	if props.FreezerState == "frozen" {
-		if err := conn.Thaw(ctx, unit); err != nil {
+	if props.FreezerState != freezerRuns || frozen(c) {
+		if err := setFrozen(ctx, conn, c, false); err != nil {
 			return err
 		}
 	}
@@ -435,15 +435,15 @@ func (e *Engine) Kill(ctx context.Context, ref, name string) error {
 
 // Pause freezes all processes of a running container.
 func (e *Engine) Pause(ctx context.Context, ref string) error {
-	return e.freeze(ctx, ref, StatusRunning, (*supervisor.Conn).Freeze)
+	return e.freeze(ctx, ref, StatusRunning)
 }
 
 // Unpause lets a paused container go on.
 func (e *Engine) Unpause(ctx context.Context, ref string) error {
-	return e.freeze(ctx, ref, StatusPaused, (*supervisor.Conn).Thaw)
+	return e.freeze(ctx, ref, StatusPaused)
 }
 
-func (e *Engine) freeze(ctx context.Context, ref string, from Status, do func(*supervisor.Conn, context.Context, string) error) error {
+func (e *Engine) freeze(ctx context.Context, ref string, from Status) error {
 	c, err := e.state.Find(ref)
 	if err != nil {
 		return err
@@ -462,7 +462,7 @@ func (e *Engine) freeze(ctx context.Context, ref string, from Status, do func(*s
 	if err != nil {
 		return err
 	}
-	if err := do(conn, ctx, c.UnitName()); err != nil {
+	if err := setFrozen(ctx, conn, c, from == StatusRunning); err != nil {
 		return err
 	}
 	e.tellContainer(c, map[Status]string{StatusRunning: "pause", StatusPaused: "unpause"}[from])

@@ -92,6 +92,27 @@ func imageThere(s site, n, out string) string {
 	return ""
 }
 
+// imageGone checks that an image that was removed is not listed any more.
+func imageGone(s site, name, out string) string {
+	if !strings.Contains(out, "Deleted: ") {
+		return ""
+	}
+	if r := s.try("image", "inspect", name); r.code == 0 {
+		return fmt.Sprintf("image %s was reported as deleted: %v", name, r)
+	}
+	return ""
+}
+
+func volumeThere(s site, n, out string) string {
+	if strings.TrimSpace(out) != n {
+		return ""
+	}
+	if r := s.try("run", "--rm", "--network", "none", "-v", n+":/v", "busybox", "touch", "/v/f"); r.code != 0 {
+		return fmt.Sprintf("volume %s was reported as there: %v", n, r)
+	}
+	return ""
+}
+
 // TestKills kills commands with SIGKILL at random moments. Nothing that was
 // reported as done is undone, and "system check --repair" mends everything else:
 // after the rest was removed as a user would, the root directory is as before.
@@ -100,6 +121,7 @@ func TestKills(t *testing.T) {
 	images := killImages(t)
 	s.importImage(t, "busybox")
 	before := s.tree(t)
+	s.must(t, "run", "-d", "--network", "none", "--name", "written", "busybox", "sh", "-c", "dd if=/dev/urandom of=/f bs=1k count=64; sleep 10000") // what is committed
 
 	detached := func(args ...string) []string {
 		return append(append([]string{"run", "-d", "--network", "none", "--name", "{n}"}, args...), "busybox", "sleep", "1000")
@@ -131,8 +153,16 @@ func TestKills(t *testing.T) {
 			return imageThere(s, "loaded:v1", out)
 		}},
 		{name: "rmi", pre: []string{"tag", "busybox", "{n}"}, args: []string{"rmi", "{n}"}},
+		{name: "rmi of the last name", pre: []string{"pull", "-q", images.remote + "/app:{n}"}, args: []string{"rmi", images.remote + "/app:{n}"}, told: func(s site, n, out string) string {
+			return imageGone(s, images.remote+"/app:"+n, out)
+		}},
+		{name: "commit", args: []string{"commit", "-m", "{n}", "written", "{n}"}, told: imageThere},
+		{name: "image prune", pre: []string{"commit", "-m", "{n}", "written"}, args: []string{"image", "prune", "-f"}},
+		{name: "save", args: []string{"save", "busybox"}},
+		{name: "volume create", args: []string{"volume", "create", "{n}"}, told: volumeThere},
+		{name: "volume rm", pre: []string{"volume", "create", "{n}"}, args: []string{"volume", "rm", "{n}"}},
 	}
-	turns := 24
+	turns := 18
 	if testing.Short() {
 		turns = 5
 	}
@@ -267,6 +297,7 @@ func (s site) empty(t *testing.T) {
 	for id := range strings.Lines(s.must(t, "ps", "-aq", "--no-trunc")) {
 		s.must(t, "rm", "-f", "-v", strings.TrimSpace(id))
 	}
+	s.must(t, "volume", "prune", "-af")
 	for name := range strings.Lines(s.must(t, "images", "--format", "{{.Repository}}:{{.Tag}} {{.ID}}")) {
 		ref, id, _ := strings.Cut(strings.TrimSpace(name), " ")
 		switch {
@@ -406,7 +437,7 @@ func (k killed) publish(t *testing.T, victims []victim, turns int) {
 	}
 	push("shared", k.image(t, "shared"))
 	for i, v := range victims {
-		if v.name != "pull" {
+		if v.name != "pull" && v.name != "rmi of the last name" {
 			continue
 		}
 		for n := range turns + 1 {
