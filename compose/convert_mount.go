@@ -10,6 +10,7 @@ import (
 
 	"github.com/compose-spec/compose-go/v2/types"
 
+	"github.com/cleat-project/cleat/engine"
 	"github.com/cleat-project/cleat/engine/opts"
 	"github.com/cleat-project/cleat/spec"
 )
@@ -97,14 +98,42 @@ func (p *Project) secrets(w *wanted) error {
 		if !ok {
 			return fmt.Errorf("the project has no secret %q", ref.Source)
 		}
-		target := or(ref.Target, ref.Source)
-		if !path.IsAbs(target) {
-			target = path.Join("/run/secrets", target)
-		}
-		if err := w.addFile(types.FileReferenceConfig(ref), types.FileObjectConfig(object), target); err != nil {
+		if err := w.addSecret(types.FileReferenceConfig(ref), types.FileObjectConfig(object)); err != nil {
 			return fmt.Errorf("secret %q: %w", ref.Source, err)
 		}
 	}
+	return nil
+}
+
+// addSecret has systemd give a secret to a service's containers, as a file in
+// memory: one of this machine's files, a credential of its store if it is external,
+// or what a variable says. What is to lie elsewhere is written into containers.
+func (w *wanted) addSecret(ref types.FileReferenceConfig, object types.FileObjectConfig) error {
+	target := or(ref.Target, ref.Source)
+	if !path.IsAbs(target) {
+		target = path.Join(spec.SecretsDir, target)
+	}
+	owner, err := ownerOf(ref)
+	if err != nil {
+		return err
+	}
+	secret := spec.Secret{Source: object.File, Target: path.Base(target), UID: uint32(owner.UID), GID: uint32(owner.GID), Mode: uint32(owner.Mode)}
+	if object.External {
+		secret.Source = object.Name
+	}
+	if path.Dir(target) != spec.SecretsDir || engine.CheckSecret(secret) != nil && !object.External {
+		if object.External {
+			return fmt.Errorf("an external secret is a credential of systemd, which is a file in %s: the target cannot be %q", spec.SecretsDir, target)
+		}
+		return w.addFile(ref, object, target)
+	}
+	if secret.Source == "" {
+		if w.create.SecretData == nil {
+			w.create.SecretData = map[string][]byte{}
+		}
+		w.create.SecretData[secret.Target] = []byte(object.Content)
+	}
+	w.create.Container.Secrets = append(w.create.Container.Secrets, secret)
 	return nil
 }
 
@@ -137,29 +166,44 @@ func (w *wanted) addFile(ref types.FileReferenceConfig, object types.FileObjectC
 		})
 		return nil
 	}
-	f := injected{Target: target, Data: []byte(object.Content), Mode: 0o444}
-	var err error
+	f, err := ownerOf(ref)
+	if err != nil {
+		return err
+	}
+	f.Target, f.Data = target, []byte(object.Content)
 	if object.File != "" {
 		if f.Data, err = os.ReadFile(object.File); err != nil {
 			return err
 		}
-	}
-	if ref.UID != "" {
-		if f.UID, err = strconv.Atoi(ref.UID); err != nil {
-			return fmt.Errorf("uid %q: must be a number", ref.UID)
-		}
-	}
-	if ref.GID != "" {
-		if f.GID, err = strconv.Atoi(ref.GID); err != nil {
-			return fmt.Errorf("gid %q: must be a number", ref.GID)
-		}
-	}
-	if ref.Mode != nil {
-		f.Mode = int64(*ref.Mode)
 	}
 	if w.service.ReadOnly {
 		return errors.New("has to be a file of the host without uid, gid and mode: the service is read_only")
 	}
 	w.files = append(w.files, f)
 	return nil
+}
+
+// ownerOf reads to whom a secret or config is to belong, and its mode.
+func ownerOf(ref types.FileReferenceConfig) (f injected, err error) {
+	f.Mode = spec.DefaultSecretMode
+	for _, id := range []struct {
+		key, text string
+		to        *int
+	}{{"uid", ref.UID, &f.UID}, {"gid", ref.GID, &f.GID}} {
+		if id.text == "" {
+			continue
+		}
+		n, err := strconv.ParseUint(id.text, 10, 31)
+		if err != nil {
+			return f, fmt.Errorf("%s %q: must be a number", id.key, id.text)
+		}
+		*id.to = int(n)
+	}
+	if ref.Mode != nil {
+		f.Mode = int64(*ref.Mode)
+	}
+	if f.Mode < 1 || f.Mode > 0o777 {
+		return f, fmt.Errorf("mode %#o: must be from 1 to 0777", f.Mode)
+	}
+	return f, nil
 }

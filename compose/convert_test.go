@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -133,8 +134,9 @@ func TestConvertEverything(t *testing.T) {
 	}
 }
 
-// A file of the host is mounted, unless it is to be somebody's; what is in the
-// compose file or a variable is written into the container.
+// Secrets are credentials of systemd, unless they are to lie elsewhere. The file of
+// a config is mounted; what the compose file or a variable says is written into the
+// container, and so is what is to be somebody's.
 func TestSecretsAndConfigs(t *testing.T) {
 	t.Setenv("TOKEN", "secret")
 	file := filepath.Join(t.TempDir(), "f")
@@ -145,26 +147,62 @@ func TestSecretsAndConfigs(t *testing.T) {
 services:
   web:
     image: x
-    secrets: [plain, {source: own, uid: "5", mode: 0o400}, token]
-    configs: [{source: inline, target: /etc/app.conf}]
-secrets: {plain: {file: `+file+`}, own: {file: `+file+`}, token: {environment: TOKEN}}
-configs: {inline: {content: hello}}
+    secrets:
+      - plain
+      - {source: own, uid: "5", gid: "6", mode: 0o400}
+      - {source: token, target: /run/secrets/tok}
+      - {source: stored, target: of.store}
+      - {source: plain, target: /elsewhere}
+      - {source: token, target: "not a credential"}
+    configs: [{source: inline, target: /etc/app.conf}, plain, {source: plain, target: /own, mode: 0o440}]
+secrets: {plain: {file: `+file+`}, own: {file: `+file+`}, token: {environment: TOKEN}, stored: {external: true, name: db.password}}
+configs: {inline: {content: hello}, plain: {file: `+file+`}}
 `)
 	w, err := p.convert(p.model.Services["web"])
 	if err != nil {
 		t.Fatal(err)
 	}
-	mounts := []spec.Mount{{Type: spec.MountBind, Source: file, Target: "/run/secrets/plain", ReadOnly: true}}
+	mounts := []spec.Mount{
+		{Type: spec.MountBind, Source: file, Target: "/elsewhere", ReadOnly: true},
+		{Type: spec.MountBind, Source: file, Target: "/plain", ReadOnly: true},
+	}
 	if diff := cmp.Diff(mounts, w.create.Container.Mounts); diff != "" {
 		t.Errorf("mounts (-want +got):\n%s", diff)
 	}
 	files := []injected{
-		{Target: "/run/secrets/own", Data: []byte("text"), UID: 5, Mode: 0o400},
-		{Target: "/run/secrets/token", Data: []byte("secret"), Mode: 0o444},
+		{Target: "/run/secrets/not a credential", Data: []byte("secret"), Mode: 0o444},
 		{Target: "/etc/app.conf", Data: []byte("hello"), Mode: 0o444},
+		{Target: "/own", Data: []byte("text"), Mode: 0o440},
 	}
 	if diff := cmp.Diff(files, w.files); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
+	}
+	secrets := []spec.Secret{
+		{Source: file, Target: "plain", Mode: 0o444},
+		{Source: file, Target: "own", UID: 5, GID: 6, Mode: 0o400},
+		{Target: "tok", Mode: 0o444},
+		{Source: "db.password", Target: "of.store", Mode: 0o444},
+	}
+	if diff := cmp.Diff(secrets, w.create.Container.Secrets); diff != "" {
+		t.Errorf("secrets (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(map[string][]byte{"tok": []byte("secret")}, w.create.SecretData); diff != "" {
+		t.Errorf("data of secrets (-want +got):\n%s", diff)
+	}
+}
+
+func TestSecretRefusals(t *testing.T) {
+	for ref, want := range map[string]string{
+		"{source: s, target: /etc/x}":    "an external secret is a credential of systemd",
+		"{source: s, mode: 0o7777}":      "mode 07777: must be from 1 to 0777",
+		"{source: s, uid: root}":         `uid "root": must be a number`,
+		"{source: s, gid: '9999999999'}": `gid "9999999999": must be a number`,
+	} {
+		p := load(t, "services: {web: {image: x, secrets: ["+ref+"]}}\nsecrets: {s: {external: true}}\n")
+		_, err := p.convert(p.model.Services["web"])
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), `compose.yaml:1: services.web.secrets: secret "s": `) {
+			t.Errorf("%s: %v, want %q", ref, err, want)
+		}
 	}
 }
 

@@ -36,9 +36,10 @@ func (w *wanted) sum() (string, error) {
 		Log          []string
 		Files        []injected
 		Hooks        any
+		SecretData   map[string][]byte `json:",omitempty"`
 	}{
 		w.create.Container, w.create.Image, w.create.Platform, w.create.Networks, w.create.NoEntrypoint, w.create.VolumesFrom,
-		append(append([]string{w.create.LogTag}, w.create.LogLabels...), w.create.LogEnv...), w.files, w.hooks,
+		append(append([]string{w.create.LogTag}, w.create.LogLabels...), w.create.LogEnv...), w.files, w.hooks, w.create.SecretData,
 	})
 }
 

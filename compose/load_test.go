@@ -35,7 +35,7 @@ func TestRefusedAttributes(t *testing.T) {
 		"an oom killer":        {service("oom_kill_disable: true"), "services.web.oom_kill_disable"},
 		"a mount of an image":  {service("volumes: [{type: image, source: x, target: /x}]"), "services.web.volumes.[]"},
 		"a volume's driver":    {service() + "volumes: {v: {driver: nfs}}\n", `volumes.v.driver: the value "nfs": volumes are local directories`},
-		"an external secret":   {service() + "secrets: {s: {external: true}}\n", "secrets.s.external"},
+		"an external config":   {service() + "configs: {s: {external: true}}\n", "configs.s.external"},
 		"a hook before a stop": {service("pre_stop: [{command: [a]}]"), "services.web.pre_stop"},
 		"a pull policy":        {service("pull_policy: daily"), "services.web.pull_policy"},
 	}

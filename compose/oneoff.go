@@ -1,8 +1,10 @@
 package compose
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 
 	"github.com/cleat-project/cleat/engine"
@@ -28,22 +30,38 @@ type RunOptions struct {
 	Remove       bool
 }
 
+// OneOff is what to create for "compose run".
+type OneOff struct {
+	engine.CreateOptions
+	files []injected
+}
+
+// Create makes the container.
+func (o OneOff) Create(ctx context.Context, eng Backend) (engine.Container, error) {
+	made, err := eng.Create(ctx, o.CreateOptions)
+	if err != nil || len(o.files) == 0 {
+		return made, err
+	}
+	x := &execution{Runner: Runner{Engine: eng}}
+	if err := x.writeFiles(ctx, Step{Object: made.Name, ID: made.ID, Files: o.files}); err != nil {
+		return made, errors.Join(fmt.Errorf("write configs into %s: %w", made.Name, err), eng.Remove(context.WithoutCancel(ctx), made.ID, engine.RemoveOptions{Volumes: true}))
+	}
+	return made, nil
+}
+
 // OneOff returns what to create for "compose run".
-func (p *Project) OneOff(service string, r RunOptions) (engine.CreateOptions, error) {
+func (p *Project) OneOff(service string, r RunOptions) (OneOff, error) {
 	if err := p.Check(); err != nil {
-		return engine.CreateOptions{}, err
+		return OneOff{}, err
 	}
 	s, ok := p.model.Services[service]
 	if !ok {
-		return engine.CreateOptions{}, fmt.Errorf("no such service: %q: %w", service, spec.ErrNotFound)
+		return OneOff{}, fmt.Errorf("no such service: %q: %w", service, spec.ErrNotFound)
 	}
 	s.ContainerName = ""
 	w, err := p.convert(s)
 	if err != nil {
-		return engine.CreateOptions{}, err
-	}
-	if len(w.files) > 0 {
-		return engine.CreateOptions{}, fmt.Errorf("service %q has secrets or configs that are written into its containers, which run cannot do yet: %w", service, spec.ErrUnsupport)
+		return OneOff{}, err
 	}
 	random := make([]byte, 32)
 	_, _ = rand.Read(random) // never fails
@@ -57,7 +75,7 @@ func (p *Project) OneOff(service string, r RunOptions) (engine.CreateOptions, er
 	for k, v := range r.Labels {
 		labels[k] = v
 	}
-	return opt, nil
+	return OneOff{opt, w.files}, nil
 }
 
 // apply changes a service's container as the command line says.

@@ -82,7 +82,6 @@ var refusedPaths = map[string]string{
 
 	"secrets.*.driver":          swarm,
 	"secrets.*.driver_opts":     swarm,
-	"secrets.*.external":        swarm,
 	"secrets.*.template_driver": swarm,
 	"configs.*.external":        swarm,
 	"configs.*.template_driver": swarm,

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -59,7 +60,8 @@ func (e *Engine) Create(ctx context.Context, opt CreateOptions) (_ Container, er
 	if err := errors.Join(checkLimits(c.Limits), checkDependencies(c)); err != nil {
 		return Container{}, err
 	}
-	if err := checkSecrets(c); err != nil {
+	secrets, err := e.settleSecrets(&c, opt.SecretData)
+	if err != nil {
 		return Container{}, err
 	}
 	if err := e.settleNetwork(ctx, &c, opt.Networks); err != nil {
@@ -78,7 +80,7 @@ func (e *Engine) Create(ctx context.Context, opt CreateOptions) (_ Container, er
 	if err := e.prepareMounts(ctx, &c, &u); err != nil {
 		return Container{}, err
 	}
-	if err := e.store(ctx, &c, opt, img); err != nil {
+	if err := e.store(ctx, &c, opt, img, secrets); err != nil {
 		return Container{}, err
 	}
 	u.Push("remove container", func(context.Context) error { return e.state.Remove(c) })
@@ -386,7 +388,7 @@ func exposesHost(source string) bool {
 
 // store writes the container with its start plan and takes its name, which it
 // invents if the user gave none.
-func (e *Engine) store(ctx context.Context, c *spec.Container, opt CreateOptions, img Image) error {
+func (e *Engine) store(ctx context.Context, c *spec.Container, opt CreateOptions, img Image, secrets map[string][]byte) error {
 	given := c.Name != ""
 	for attempt := 0; ; attempt++ {
 		if !given {
@@ -399,6 +401,7 @@ func (e *Engine) store(ctx context.Context, c *spec.Container, opt CreateOptions
 		if err != nil {
 			return err
 		}
+		maps.Copy(files, secrets)
 		err = e.state.Create(ctx, *c, files)
 		if err == nil {
 			return e.avoidUnit(ctx, c)

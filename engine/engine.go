@@ -87,6 +87,10 @@ type CreateOptions struct {
 	LogLabels    []string // labels that become journal fields
 	LogEnv       []string // variables that become journal fields
 
+	// SecretData are the secrets without a source, by target. They are kept in
+	// files that root alone can read: systemd reads them at each start.
+	SecretData map[string][]byte
+
 	Missing  func(image string) // called before an image that is not there is pulled; nil for none
 	Progress func(PullEvent)    // of a pull; nil drops it
 

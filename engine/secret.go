@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/cleat-project/cleat/spec"
@@ -30,6 +31,44 @@ func checkSecrets(c spec.Container) error {
 		}
 	}
 	return nil
+}
+
+// CheckSecret reports whether a secret can be one of a container's, as
+// spec.ErrInvalid. It does not look for it.
+func CheckSecret(s spec.Secret) error {
+	if s.Source == "" {
+		s.Source = "/" // of CreateOptions.SecretData
+	}
+	return unitgen.CheckSecrets([]spec.Secret{s})
+}
+
+// settleSecrets gives the secrets of c that have no source a file in its directory,
+// and returns the files. Root alone can read them, as all that is there.
+func (e *Engine) settleSecrets(c *spec.Container, data map[string][]byte) (files map[string][]byte, err error) {
+	c.Secrets = slices.Clone(c.Secrets)
+	files = map[string][]byte{}
+	var others []spec.Secret
+	for i, s := range c.Secrets {
+		text, ours := data[s.Target]
+		if !ours || s.Source != "" {
+			others = append(others, s)
+			continue
+		}
+		if len(text) > maxSecretBytes {
+			return nil, invalid("secret %q has %d bytes, systemd takes no more than 1 MiB", s.Target, len(text))
+		}
+		name := "secret." + s.Target
+		c.Secrets[i].Source, files[name] = filepath.Join(e.state.Dir(c.ID), name), text
+	}
+	if err := unitgen.CheckSecrets(c.Secrets); err != nil {
+		return nil, err
+	}
+	for _, s := range others {
+		if err := checkSecret(s); err != nil {
+			return nil, err
+		}
+	}
+	return files, nil
 }
 
 func checkSecret(s spec.Secret) error {

@@ -135,7 +135,7 @@ func (c *cli) runOneOff(ctx context.Context, f *runFlags, service string) error 
 	if err != nil {
 		return err
 	}
-	made, err := eng.Create(ctx, opt)
+	made, err := opt.Create(ctx, eng)
 	if err != nil {
 		return err
 	}
