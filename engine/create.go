@@ -57,7 +57,7 @@ func (e *Engine) Create(ctx context.Context, opt CreateOptions) (_ Container, er
 	if err := fillFromImage(&c, opt, img); err != nil {
 		return Container{}, err
 	}
-	if err := errors.Join(checkLimits(c.Limits), checkDependencies(c)); err != nil {
+	if err := errors.Join(checkLimits(c.Limits), checkDependencies(c), e.checkSurvival(ctx, c)); err != nil {
 		return Container{}, err
 	}
 	secrets, err := e.settleSecrets(&c, opt.SecretData)

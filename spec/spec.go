@@ -78,6 +78,10 @@ type Container struct {
 	Requires []string `json:",omitempty"`
 	After    []string `json:",omitempty"`
 
+	// SurviveSoftReboot leaves it running while systemd starts everything else anew,
+	// see systemd-soft-reboot.service(8).
+	SurviveSoftReboot bool `json:",omitempty"`
+
 	Restart     RestartPolicy
 	StopSignal  string         `json:",omitempty"` // for example "SIGQUIT"; "" means SIGTERM
 	StopTimeout *time.Duration `json:",omitempty"` // from StopSignal to SIGKILL; nil means 10 s, negative for ever

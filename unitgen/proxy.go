@@ -58,6 +58,9 @@ func ProxySocket(c spec.Container, listens []Listen) (Unit, error) {
 		return Unit{}, err
 	}
 	u.Properties = append(u.Properties, Property{"StopWhenUnneeded", true}, descriptorName(c), unlimitedTrigger)
+	if c.SurviveSoftReboot {
+		u.Properties = survive(u.Properties, "sysinit.target")
+	}
 	sortProperties(u.Properties)
 	return u, nil
 }

@@ -38,6 +38,9 @@ func Service(c spec.Container, in ServiceInput) (Unit, error) {
 	if err := checkSlice(c.Slice); err != nil {
 		return Unit{}, err
 	}
+	if err := CheckSurvival(c, in); err != nil {
+		return Unit{}, err
+	}
 	u := Unit{Name: c.UnitName(), ID: c.ID}
 	parts := []func(spec.Container, ServiceInput) ([]Property, error){
 		identity, execution, killing, restarting, limits, rlimits, devices, secrets, ordering, logging,
@@ -48,6 +51,9 @@ func Service(c spec.Container, in ServiceInput) (Unit, error) {
 			return Unit{}, fmt.Errorf("unit %s: %w", u.Name, err)
 		}
 		u.Properties = append(u.Properties, props...)
+	}
+	if c.SurviveSoftReboot {
+		u.Properties = append(survive(u.Properties, "sysinit.target", "basic.target"), Property{"SurviveFinalKillSignal", true})
 	}
 	sortProperties(u.Properties)
 	if c.Restart.Boot() && !c.Activated() { // else its socket is what is enabled

@@ -77,6 +77,7 @@ func TestServiceGolden(t *testing.T) {
 		"boot":       with(func(c *spec.Container) { c.Restart.Mode = spec.RestartAlways }),
 		"privileged": with(func(c *spec.Container) { c.Security.Privileged = true }),
 		"everything": with(everything),
+		"survivor":   with(func(c *spec.Container) { c.Restart.Mode, c.SurviveSoftReboot = spec.RestartAlways, true }),
 	}
 	for name, c := range tests {
 		t.Run(name, func(t *testing.T) {

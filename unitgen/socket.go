@@ -67,6 +67,9 @@ func Socket(c spec.Container, listens []Listen) (Unit, error) {
 		u.Install = []string{socketsTarget}
 		u.Properties = append(u.Properties, Property{"Service", ProxyName(c.UnitName())}, descriptorName(c), unlimitedTrigger)
 	}
+	if c.SurviveSoftReboot {
+		u.Properties = survive(u.Properties, "sysinit.target")
+	}
 	sortProperties(u.Properties)
 	return u, nil
 }

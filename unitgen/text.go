@@ -58,8 +58,8 @@ func render(u Unit, why func(string) string) string {
 }
 
 // unitSettings are the properties that belong into the section [Unit].
-const unitSettings = "After AssertPathExists Before BindsTo CollectMode Conflicts DefaultDependencies Description Documentation PartOf " +
-	"RequiresMountsFor Requires StartLimitBurst StartLimitIntervalUSec StopWhenUnneeded Upholds Wants"
+const unitSettings = "After AssertPathExists Before BindsTo CollectMode Conflicts DefaultDependencies Description Documentation IgnoreOnIsolate PartOf " +
+	"RequiresMountsFor Requires StartLimitBurst StartLimitIntervalUSec StopWhenUnneeded SurviveFinalKillSignal Upholds Wants"
 
 // dependencies are lists of units. Their names need no quotes, and the escape
 // sequences in them are part of them.
@@ -89,7 +89,7 @@ func directive(p Property, all []Property) (name string, values []string) {
 	case slices.Contains(strings.Fields(dependencies), p.Name):
 		units, _ := p.Value.([]string)
 		return p.Name, lines([][]string{units}, unitNames)
-	case strings.HasSuffix(p.Name, "KillSignal"):
+	case p.Name == "KillSignal":
 		sig, _ := p.Value.(int32)
 		return p.Name, []string{signal.Name(int(sig))}
 	}

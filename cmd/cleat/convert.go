@@ -26,6 +26,7 @@ func (f *createFlags) options(fs *pflag.FlagSet, c *cli, args []string) (engine.
 	ct := &opt.Container
 	ct.Name, ct.AutoRemove, ct.Init, ct.StopSignal = f.name, f.autoRemove, f.init, f.stopSignal
 	ct.Requires, ct.After = f.requires.Values, f.after.Values
+	ct.SurviveSoftReboot = f.survive
 	if fs.Changed("stop-timeout") {
 		ct.StopTimeout = new(time.Duration(f.stopTimeout) * time.Second)
 	}

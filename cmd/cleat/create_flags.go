@@ -27,6 +27,7 @@ type createFlags struct {
 	healthFlags
 
 	requires, after *opts.List[string]
+	survive         bool
 
 	restart     string
 	stopSignal  string
@@ -115,6 +116,7 @@ func newCreateFlags(fs *pflag.FlagSet, c *cli) *createFlags {
 	fs.Var(f.requires, "requires", "Start a unit of the host before the container, and stop the container with it")
 	f.after = opts.NewList("unit", opts.Any)
 	fs.Var(f.after, "after", "Start the container after a unit of the host, if both are started")
+	fs.BoolVar(&f.survive, "survive-soft-reboot", false, "Leave the container running over \"systemctl soft-reboot\"")
 	f.processFlags.define(fs, c)
 	f.rootFlags.define(fs, c)
 	f.namespaceFlags.define(fs)

@@ -163,6 +163,7 @@ func TestCreateOptions(t *testing.T) {
 			c.Restart = spec.RestartPolicy{Mode: spec.RestartOnFailure, MaxRetries: 3}
 			c.StopSignal, c.StopTimeout = "SIGQUIT", new(-time.Second)
 		}},
+		"a soft reboot": {"--survive-soft-reboot img", func(_ *engine.CreateOptions, c *spec.Container) { c.SurviveSoftReboot = true }},
 		"units of the host": {"--requires postgresql.service --requires a.mount --after chrony.service img", func(_ *engine.CreateOptions, c *spec.Container) {
 			c.Requires, c.After = []string{"postgresql.service", "a.mount"}, []string{"chrony.service"}
 		}},

@@ -112,6 +112,7 @@ func (b *bench) run(ctx context.Context) error {
 		{"ports", b.ports},
 		{"throughput", b.throughput},
 		{"memory", b.memory},
+		{"boot", b.boot},
 	}
 	out := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(out, "what\tengine\tmedian\tp5\tp95\tn\tx cleat\t")

@@ -113,6 +113,8 @@ func dockerLike(program ...string) func(string) []string {
 			return with("run", "-d", "--network", "none", "--name", fmt.Sprintf("bench-%d", serial.Add(1)), benchImage, "sleep", "3600")
 		case "background":
 			return with("run", "-d", "--network", "none", "--name", "bench-background", benchImage, "sleep", "3600")
+		case "boot":
+			return with("run", "-d", "--restart=always", "--stop-signal", "KILL")
 		case "exec":
 			return with("exec", "bench-background", "true")
 		case "run-bridge":
