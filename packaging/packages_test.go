@@ -240,7 +240,9 @@ func TestContent(t *testing.T) {
 		"/usr/lib/sysusers.d/cleat.conf":                 "g cleat",
 		"/usr/lib/tmpfiles.d/cleat.conf":                 "/run/cleat",
 		"/usr/share/doc/cleat/copyright":                 "Apache-2.0",
-		"/usr/share/doc/cleat/README.Debian":             "ALL VOLUMES",
+
+		"/usr/lib/systemd/system-generators/cleat-generator": "-> ../../../bin/cleat",
+		"/usr/share/doc/cleat/README.Debian":                 "ALL VOLUMES",
 	} {
 		if !strings.Contains(all[path], want) {
 			t.Errorf("%s does not have %q", path, want)
@@ -257,6 +259,47 @@ func TestDocker(t *testing.T) {
 	all := debs(t)["cleat-docker"]
 	if got := all["/usr/bin/docker"]; got != "-> cleat" {
 		t.Errorf("/usr/bin/docker is %.20q, want a link to cleat", got)
+	}
+	if got := all["/usr/lib/tmpfiles.d/cleat-docker.conf"]; !strings.Contains(got, "\nL /run/docker.sock - - - - /run/cleat/cleat.sock\n") {
+		t.Errorf("the socket's place: %q", got)
+	}
+	control := files(t, strings.NewReader(output(t, "dpkg-deb", "--ctrl-tarfile", built(t, "cleat-docker_*.deb"))))
+	for _, conflict := range []string{"docker.io", "docker-ce", "podman-docker"} {
+		if !regexp.MustCompile("(?m)^Conflicts: .*\\b" + regexp.QuoteMeta(conflict) + "\\b").MatchString(control["/control"]) {
+			t.Errorf("no conflict with %s in\n%s", conflict, control["/control"])
+		}
+	}
+	testDockerSocket(t, all["/usr/lib/tmpfiles.d/cleat-docker.conf"], control["/postrm"])
+}
+
+// testDockerSocket makes the place of Docker's socket, and takes it away, below a root
+// that has none, and one that has Docker's.
+func testDockerSocket(t *testing.T, conf, postrm string) {
+	t.Helper()
+	for _, theirs := range []bool{false, true} {
+		root := t.TempDir()
+		socket := filepath.Join(root, "run/docker.sock")
+		for path, text := range map[string]string{"usr/lib/tmpfiles.d/cleat-docker.conf": conf, "postrm": postrm, "run/x": ""} {
+			if err := os.MkdirAll(filepath.Join(root, filepath.Dir(path)), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(root, path), []byte(text), 0o755); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if theirs {
+			if err := os.WriteFile(socket, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		output(t, "systemd-tmpfiles", "--root="+root, "--create", "cleat-docker.conf")
+		if link, _ := os.Readlink(socket); (link == "/run/cleat/cleat.sock") == theirs {
+			t.Errorf("socket of Docker's there: %v: ours leads to %q", theirs, link)
+		}
+		output(t, "env", "DPKG_ROOT="+root, "sh", filepath.Join(root, "postrm"), "remove")
+		if _, err := os.Lstat(socket); (err == nil) != theirs {
+			t.Errorf("socket of Docker's there: %v: after the removal %v", theirs, err)
+		}
 	}
 }
 

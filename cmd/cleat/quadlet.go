@@ -26,7 +26,16 @@ type provider interface {
 const quadletCheckLong = `
 Checks files as podman-systemd.unit(5) describes them, .container, .volume,
 .network, .image and .build, and prints what is wrong with them, with file and line.
-Without arguments, those that systemd starts at boot are checked.`
+Without arguments, those that become units are checked.
+
+At boot, and with 'systemctl daemon-reload', the files in /run/cleat/quadlets,
+/etc/cleat and /usr/share/cleat become units, and those in
+/run/containers/systemd, /etc/containers/systemd and /usr/share/containers/systemd
+unless Podman's own generator does that. web.container is web.service, and as a
+container systemd-web, unless ContainerName= says otherwise; data.volume is
+data-volume.service. What has a mistake becomes no unit, and the others do.
+'cleat rename' and 'update' refuse such containers: change the file, and restart
+the unit. One whose file is gone is removed when it has ended.`
 
 func newQuadletCheck(c *cli) *cobra.Command {
 	cmd := &cobra.Command{
