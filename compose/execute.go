@@ -188,10 +188,10 @@ func (x *execution) perform(ctx context.Context, s Step) error {
 	case OpRename:
 		err = eng.Rename(ctx, s.ref(), s.To)
 	case OpStart:
-		err = eng.Start(ctx, s.ref())
+		err = x.start(ctx, s)
 	case OpRestart:
 		if err = eng.Stop(ctx, s.ref(), s.Stop); err == nil {
-			err = eng.Start(ctx, s.ref())
+			err = x.start(ctx, s)
 		}
 	case OpStop:
 		err = eng.Stop(ctx, s.ref(), s.Stop)

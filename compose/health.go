@@ -2,6 +2,7 @@ package compose
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -9,6 +10,39 @@ import (
 	"github.com/cleat-project/cleat/engine"
 	"github.com/cleat-project/cleat/spec"
 )
+
+// errRuns ends the wait for a unit whose container runs.
+var errRuns = errors.New("it runs")
+
+// start starts a container and returns once it runs. The unit of one for whose
+// health others wait at boot has started only when it is healthy; here, its health
+// is a step of its own, which also tells when it is unhealthy.
+func (x *execution) start(ctx context.Context, s Step) error {
+	if !s.Health {
+		return x.Engine.Start(ctx, s.ref())
+	}
+	c, err := x.Engine.Get(ctx, s.ref())
+	if err != nil {
+		return err
+	}
+	since := time.Now()
+	starting, enough := context.WithCancelCause(ctx)
+	defer enough(nil)
+	go func() {
+		filters := map[string][]string{"type": {"container"}, "container": {c.ID}, "event": {"start"}}
+		for _, err := range x.Engine.Events(starting, engine.EventOptions{Since: since, Filters: filters}) {
+			if err == nil {
+				enough(errRuns)
+			}
+			return
+		}
+	}()
+	err = x.Engine.Start(starting, c.ID)
+	if err != nil && errors.Is(context.Cause(starting), errRuns) {
+		return nil // systemd goes on without us
+	}
+	return err
+}
 
 // awaitHealth waits until a container is healthy. Strict refuses one without a
 // health check; otherwise such a one has to run.

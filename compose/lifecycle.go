@@ -54,7 +54,7 @@ func PlanStart(project string, list []engine.Container) *Plan {
 		if isUp(c) {
 			return -1
 		}
-		return plan.add(Step{Op: OpStart, Object: c.Name, ID: c.ID, After: after})
+		return plan.add(Step{Op: OpStart, Object: c.Name, ID: c.ID, Health: startsHealthy(c), After: after})
 	})
 	return plan
 }
@@ -78,7 +78,7 @@ func (p *Plan) AwaitUp(list []engine.Container) {
 func PlanRestart(project string, list []engine.Container, opt engine.StopOptions) *Plan {
 	plan := &Plan{Project: project}
 	plan.inOrder(list, func(c engine.Container, after []int) int {
-		return plan.add(Step{Op: OpRestart, Object: c.Name, ID: c.ID, Stop: opt, After: after})
+		return plan.add(Step{Op: OpRestart, Object: c.Name, ID: c.ID, Health: startsHealthy(c), Stop: opt, After: after})
 	})
 	return plan
 }
@@ -107,6 +107,21 @@ func (p *Plan) inOrder(list []engine.Container, do func(c engine.Container, afte
 			done[serviceOf(c)] = append(done[serviceOf(c)], step)
 		}
 	}
+}
+
+// AlongWith returns list and, of all containers of its project, those that depend on
+// one of them with "restart: true" and run.
+func AlongWith(list, all []engine.Container) []engine.Container {
+	out := slices.Clone(list)
+	for i := 0; i < len(out); i++ { // what is found is looked at as well
+		for _, c := range all {
+			along := slices.ContainsFunc(dependenciesOf(c), func(d dependency) bool { return d.restart && d.service == serviceOf(out[i]) })
+			if along && isUp(c) && !isOneOff(c) && !slices.ContainsFunc(out, func(have engine.Container) bool { return have.ID == c.ID }) {
+				out = append(out, c)
+			}
+		}
+	}
+	return out
 }
 
 // PlanEach plans one call for each container, independent of each other. Those

@@ -57,6 +57,7 @@ type Step struct {
 	Signal  string // OpKill
 	Files   []injected
 	Hook    *engine.ExecOptions
+	Health  bool // OpStart, OpRestart: the container's unit has started only once it is healthy
 	Soft    bool // failing is said and does not count
 
 	// Back are the calls, one after the other, that take the steps before this one

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/compose-spec/compose-go/v2/types"
+
 	"github.com/cleat-project/cleat/engine"
 	"github.com/cleat-project/cleat/spec"
 )
@@ -51,7 +53,7 @@ func (u *upper) replace(w *wanted, n int, cur *engine.Container, others []engine
 		back = append([]Step{{Op: OpRemove, Object: name, ID: newID, Remove: engine.RemoveOptions{Force: true}}}, back[1:]...)
 	}
 	if !u.opt.NoStart {
-		last = u.add(Step{Op: OpStart, Object: name, ID: newID, After: append([]int{last}, u.conditions(w)...), Back: back})
+		last = u.add(Step{Op: OpStart, Object: name, ID: newID, Health: u.p.awaitedAtBoot(w), After: append([]int{last}, u.conditions(w)...), Back: back})
 		u.started(w, name, last)
 	}
 	if old != nil {
@@ -112,7 +114,7 @@ func (u *upper) retire(w *wanted, old engine.Container, temporary, newID string,
 	}
 	again := []Step{}
 	if isUp(old) {
-		again = append(again, Step{Op: OpStart, Object: old.Name, ID: old.ID})
+		again = append(again, Step{Op: OpStart, Object: old.Name, ID: old.ID, Health: startsHealthy(old)})
 	}
 	if old.Name != retiredName(old) {
 		last = u.add(Step{Op: OpRename, Object: old.Name, ID: old.ID, To: retiredName(old), After: []int{last}, Back: slices.Concat(back, again)})
@@ -130,6 +132,9 @@ func (u *upper) create(w *wanted, n int, name string, old *engine.Container) int
 		opt.Container.Mounts = inheritVolumes(opt.Container.Mounts, *old)
 	}
 	opt.Container.After = u.orderAfter(w)
+	if u.p.awaitedAtBoot(w) {
+		opt.Container.Notify = spec.NotifyHealthy
+	}
 	if u.opt.Pull == "never" {
 		opt.Pull = engine.PullNever
 	} else {
@@ -194,6 +199,31 @@ func inheritVolumes(mounts []spec.Mount, old engine.Container) []spec.Mount {
 	}
 	return mounts
 }
+
+// awaitedAtBoot reports whether other services wait for the health of w when the
+// machine boots: then its unit has started once it is healthy, and theirs come
+// after it. It is not part of w's hash: a service is not replaced because another
+// one has come to depend on it.
+func (p *Project) awaitedAtBoot(w *wanted) bool {
+	if !w.create.Container.Restart.Boot() {
+		return false
+	}
+	for _, other := range p.model.Services {
+		d, ok := other.DependsOn[w.service.Name]
+		if !ok || d.Condition != types.ServiceConditionHealthy {
+			continue
+		}
+		boots := &wanted{service: other}
+		if p.restart(boots) == nil && boots.create.Container.Restart.Boot() {
+			return true
+		}
+	}
+	return false
+}
+
+// startsHealthy reports whether the unit of a container has started only once that
+// is healthy.
+func startsHealthy(c engine.Container) bool { return c.Notify == spec.NotifyHealthy }
 
 // orderAfter returns the units after which systemd starts a container at boot,
 // and before which it stops it at shutdown: those of its dependencies. They are

@@ -53,7 +53,7 @@ func (r Runner) syncOne(ctx context.Context, f Refresh, c engine.Container) erro
 		}
 	}
 	if f.Restart {
-		return x.call(ctx, Step{Op: OpRestart, Object: c.Name, ID: c.ID})
+		return x.call(ctx, Step{Op: OpRestart, Object: c.Name, ID: c.ID, Health: startsHealthy(c)})
 	}
 	return nil
 }

@@ -305,7 +305,7 @@ func (u *upper) keep(w *wanted, c engine.Container) {
 	if isUp(c) && !c.Ending {
 		for _, d := range w.depends {
 			if d.restart && u.fresh[d.service] {
-				i := u.add(Step{Op: OpRestart, Object: c.Name, ID: c.ID, Stop: u.opt.Stop, Why: d.service + " is new", After: u.conditions(w)})
+				i := u.add(Step{Op: OpRestart, Object: c.Name, ID: c.ID, Health: startsHealthy(c), Stop: u.opt.Stop, Why: d.service + " is new", After: u.conditions(w)})
 				u.ready[name] = append(u.ready[name], i)
 				return
 			}
@@ -316,7 +316,7 @@ func (u *upper) keep(w *wanted, c engine.Container) {
 	if isUp(c) { // somebody stops it, perhaps a "down" that was killed: this waits for the end
 		after = append(after, u.add(Step{Op: OpStop, Object: c.Name, ID: c.ID, Stop: u.opt.Stop, Why: "it is about to end"}))
 	}
-	i := u.add(Step{Op: OpStart, Object: c.Name, ID: c.ID, After: after})
+	i := u.add(Step{Op: OpStart, Object: c.Name, ID: c.ID, Health: startsHealthy(c), After: after})
 	u.started(w, c.Name, i)
 }
 

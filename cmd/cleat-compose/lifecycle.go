@@ -63,11 +63,24 @@ func newStop(c *cli) *cobra.Command {
 
 func newRestart(c *cli) *cobra.Command {
 	var stop stopFlag
-	cmd := planned(c, "restart [OPTIONS] [SERVICE...]", "Restart service containers", func(project string, list []engine.Container) *compose.Plan {
-		return compose.PlanRestart(project, list, stop.options())
-	})
+	var noDeps bool
+	cmd := &cobra.Command{Use: "restart [OPTIONS] [SERVICE...]", Short: "Restart service containers"}
 	stop.define(cmd)
-	refuseBool(cmd.Flags(), "no-deps", "is not needed: services that depend on others are left alone")
+	cmd.Flags().BoolVar(&noDeps, "no-deps", false, "Don't restart dependent services")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		project, list, err := c.containers(cmd.Context(), args)
+		if err != nil {
+			return err
+		}
+		if !noDeps {
+			_, all, err := c.containers(cmd.Context(), nil)
+			if err != nil {
+				return err
+			}
+			list = compose.AlongWith(list, all)
+		}
+		return c.execute(cmd.Context(), compose.PlanRestart(project, list, stop.options()))
+	}
 	return cmd
 }
 
