@@ -1,6 +1,7 @@
 package build
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -271,12 +272,20 @@ func dropTops(items []item) []item {
 	return kept
 }
 
+// packBuffer is how much is handed on at a time: for each small piece, two goroutines
+// would wait for each other.
+const packBuffer = 128 << 10
+
 // extract unpacks what pack writes at the top of a file system.
 func extract(ctx context.Context, to *engine.BuildFiles, pack func(context.Context, writer) error) error {
 	r, w := io.Pipe()
 	done := make(chan error, 1)
 	go func() {
-		err := pack(ctx, w)
+		buffered := bufio.NewWriterSize(w, packBuffer)
+		err := pack(ctx, buffered)
+		if err == nil {
+			err = buffered.Flush()
+		}
 		_ = w.CloseWithError(err) // never fails
 		done <- err
 	}()

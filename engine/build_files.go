@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/cleat-project/cleat/image"
 	"github.com/cleat-project/cleat/image/archive"
 	"github.com/cleat-project/cleat/image/compress"
 	"github.com/cleat-project/cleat/internal/fsx"
@@ -285,15 +286,7 @@ func (b *Build) capture(ctx context.Context, step *state.Step, layers []BuildLay
 		defer lower.Close()
 		opt.Lower = lower.Root()
 	}
-	var err error
-	opt.Upper, err = unix.Open(step.Upper(), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, fmt.Errorf("open writable layer: %w", err)
-	}
-	defer closeFd(opt.Upper)
-	changes := stream(func(w io.Writer) error { return tree.PackChanges(ctx, w, opt) })
-	defer func() { _ = changes.Close() }() // waits for the writer
-	blob, id, err := archive.AddLayer(ctx, b.in, changes, unpack)
+	blob, id, err := b.makeLayer(ctx, step, opt)
 	if err != nil {
 		return nil, fmt.Errorf("make layer: %w", err)
 	}
@@ -305,6 +298,40 @@ func (b *Build) capture(ctx context.Context, step *state.Step, layers []BuildLay
 	b.made = append(b.made, *l)
 	b.mu.Unlock()
 	return l, nil
+}
+
+// makeLayer packs what a step has written as a blob, and makes its directory itself
+// the unpacked layer: to write all files again takes about as long as the step did.
+// What cannot become a layer as it lies there is unpacked.
+func (b *Build) makeLayer(ctx context.Context, step *state.Step, opt tree.DiffOptions) (blob image.Descriptor, id Digest, err error) {
+	if opt.Latest.IsZero() {
+		opt.Plain = &tree.Plain{}
+		blob, id, err = b.packLayer(ctx, step, opt, func(_ context.Context, stream io.Reader, root string) (int64, error) {
+			if _, err := io.Copy(io.Discard, stream); err != nil { // then it is known what there is to settle
+				return 0, err
+			}
+			if err := opt.Plain.Settle(step.Upper()); err != nil {
+				return 0, err
+			}
+			return opt.Plain.Bytes(), unix.Rename(step.Upper(), root) // os.Rename replaces no directory
+		})
+		if !errors.Is(err, tree.ErrNotPlain) && !errors.Is(err, unix.EXDEV) {
+			return blob, id, err
+		}
+		opt.Plain = nil
+	}
+	return b.packLayer(ctx, step, opt, unpack)
+}
+
+func (b *Build) packLayer(ctx context.Context, step *state.Step, opt tree.DiffOptions, unpack image.Unpacker) (blob image.Descriptor, id Digest, err error) {
+	opt.Upper, err = unix.Open(step.Upper(), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return blob, "", fmt.Errorf("open writable layer: %w", err)
+	}
+	defer closeFd(opt.Upper)
+	changes := stream(func(w io.Writer) error { return tree.PackChanges(ctx, w, opt) })
+	defer func() { _ = changes.Close() }() // waits for the writer
+	return archive.AddLayer(ctx, b.in, changes, unpack)
 }
 
 // Secrets of steps lie in memory, below the runtime root.

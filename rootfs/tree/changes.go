@@ -60,6 +60,10 @@ type DiffOptions struct {
 	// gets it. The zero time leaves all as they are.
 	Latest time.Time
 
+	// Plain gets to know what it takes to use the writable layer as it lies there
+	// instead of unpacking what is packed; nil for nothing. Changes ignores it.
+	Plain *Plain
+
 	Warn func(sentence string) // about what had to be left out; nil ignores it
 }
 
@@ -69,6 +73,7 @@ type DiffOptions struct {
 // attributes are others, or if there is a change in it.
 func Changes(ctx context.Context, opt DiffOptions) ([]Change, error) {
 	var all []Change
+	opt.Plain = nil
 	err := newDiffer(opt, func(c Change, _ int, _ string) error {
 		all = append(all, c)
 		return nil
@@ -79,8 +84,11 @@ func Changes(ctx context.Context, opt DiffOptions) ([]Change, error) {
 // PackChanges writes what Changes lists as a layer of an image: the OCI image
 // specification's "Image Layer Filesystem Changeset".
 func PackChanges(ctx context.Context, w io.Writer, opt DiffOptions) error {
-	p := newPacker(w, opt.Warn)
-	p.latest = opt.Latest
+	p := newPacker(w, opt.Plain.warning(opt.Warn))
+	p.latest, p.plain = opt.Latest, opt.Plain
+	if !p.latest.IsZero() {
+		p.plain.refuse("times are set")
+	}
 	err := newDiffer(opt, func(c Change, dir int, base string) error { return p.change(ctx, c, dir, base) }).run(ctx)
 	if err != nil {
 		return err
@@ -109,6 +117,9 @@ func (p *packer) change(ctx context.Context, c Change, dir int, base string) err
 	}
 	defer sys.Close(fd)
 	st, err := statx(fd)
+	if err == nil {
+		err = p.plain.look(fd, st, c.Path)
+	}
 	if err == nil {
 		err = p.entry(ctx, fd, st, name)
 	}
@@ -253,13 +264,20 @@ func (d *differ) entry(ctx context.Context, p pair, base, name string, depth int
 	switch {
 	case upper.fd < 0 || upper.isWhiteout():
 		if lower.fd < 0 {
+			if upper.fd >= 0 {
+				d.opt.Plain.drop(name)
+			}
 			return nil // vanished meanwhile, or a whiteout of nothing
+		}
+		if upper.fd < 0 {
+			d.opt.Plain.deleted(name)
 		}
 		return tell(Deleted)
 	case upper.isDir():
 		return d.subdir(ctx, p, upper, lower, pending{Change{name, Modified}, p.upper, base, false}, depth)
 	case lower.fd < 0:
 		if d.ignore[name] && upper.st.Size == 0 && isType(upper.st, unix.S_IFREG) {
+			d.opt.Plain.drop(name)
 			return nil
 		}
 		return tell(Added)
@@ -269,6 +287,7 @@ func (d *differ) entry(ctx context.Context, p pair, base, name string, depth int
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	if same {
+		d.opt.Plain.drop(name)
 		return nil
 	}
 	return tell(Modified)
@@ -298,6 +317,9 @@ func (d *differ) subdir(ctx context.Context, p pair, upper, lower side, at pendi
 	at.told = changed
 	d.pending = append(d.pending, at)
 	err := d.dir(ctx, pair{upper.fd, below, p.hides}, at.Path, depth+1)
+	if last := len(d.pending) - 1; !d.pending[last].told {
+		d.opt.Plain.drop(at.Path)
+	}
 	d.pending = d.pending[:len(d.pending)-1]
 	return err
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -126,6 +127,13 @@ func TestChanges(t *testing.T) {
 			c.must(os.Mkdir(c.path("link"), 0o755))
 			c.write("link/x", "")
 		}, "C /link, A /link/x"},
+		"a file is moved": {func(c *container) { c.must(os.Rename(c.path("dir/f"), c.path("lib/f"))) }, "C /dir, D /dir/f, C /lib, A /lib/f"},
+		"a directory is made anew as it was": {func(c *container) {
+			c.must(os.RemoveAll(c.path("gone")))
+			c.must(os.Mkdir(c.path("etc/x"), 0o755))
+			c.must(os.Remove(c.path("etc/x")))
+			c.must(os.Chmod(c.merge, 0o700))
+		}, ""},
 		"mount points that a start makes": {func(c *container) {
 			c.must(os.MkdirAll(c.path("run/x"), 0o755))
 			c.must(os.Mkdir(c.path("proc"), 0o755))
@@ -154,6 +162,7 @@ func TestChanges(t *testing.T) {
 				t.Errorf("Changes (-want +got):\n%s", diff)
 			}
 			c.committed(len(changes) > 0)
+			c.settled()
 		})
 	}
 }
@@ -182,6 +191,67 @@ func (c *container) committed(changed bool) {
 	}
 	if diff := cmp.Diff(want, list(c.t, again, treetest.Options{})); diff != "" {
 		c.t.Errorf("the container and its image (-container +image):\n%s", diff)
+	}
+}
+
+// settled makes a layer of the writable layer itself, and compares it with what
+// unpacking its stream has made.
+func (c *container) settled() {
+	c.t.Helper()
+	opt, plain := c.options(nil), &tree.Plain{}
+	opt.Plain = plain
+	c.must(tree.PackChanges(c.t.Context(), io.Discard, opt))
+	c.must(unix.Unmount(c.merge, unix.MNT_DETACH))
+	c.must(plain.Settle(c.upper))
+	want, got := secondsOf(treetest.List(c.t, filepath.Join(c.base, "three"), treetest.Options{Times: true})), secondsOf(treetest.List(c.t, c.upper, treetest.Options{Times: true}))
+	if diff := cmp.Diff(want, got); diff != "" {
+		c.t.Errorf("unpacked and settled (-unpacked +settled):\n%s", diff)
+	}
+}
+
+// secondsOf cuts times to what a stream holds of them, and leaves out those that it
+// does not hold.
+func secondsOf(lines []string) (cut []string) {
+	for _, line := range lines {
+		line, mtime, _ := strings.Cut(line, " mtime=")
+		if mtime, _, _ = strings.Cut(mtime, "."); !strings.HasSuffix(line, " .") && !strings.HasPrefix(line, "char ") {
+			line += " mtime=" + mtime
+		}
+		cut = append(cut, line)
+	}
+	return cut
+}
+
+func TestSettleRefuses(t *testing.T) {
+	t.Parallel()
+	for name, do := range map[string]func(c *container, opt *tree.DiffOptions){
+		"a device": func(c *container, _ *tree.DiffOptions) {
+			c.must(unix.Mknod(c.path("d"), unix.S_IFCHR, int(unix.Mkdev(1, 3))))
+		},
+		"a name of a layer":  func(c *container, _ *tree.DiffOptions) { c.write("etc/.wh.x", "") },
+		"times that are set": func(c *container, opt *tree.DiffOptions) { c.write("x", ""); opt.Latest = time.Unix(1, 0) },
+	} {
+		c := newContainer(t)
+		opt := c.options(nil)
+		do(c, &opt)
+		opt.Plain = &tree.Plain{}
+		c.must(tree.PackChanges(t.Context(), io.Discard, opt))
+		if err := opt.Plain.Settle(c.upper); !errors.Is(err, tree.ErrNotPlain) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	// What a stream does not hold, sockets, and nobody else's files.
+	c := newContainer(t)
+	c.must(os.MkdirAll(c.path("new/deep"), 0o755))
+	c.must(unix.Mknod(c.path("new/socket"), unix.S_IFSOCK|0o600, 0))
+	c.must(os.Symlink(c.base, c.path("new/out")))
+	opt := c.options(nil)
+	opt.Plain = &tree.Plain{}
+	c.must(tree.PackChanges(t.Context(), io.Discard, opt))
+	c.must(opt.Plain.Settle(c.upper))
+	want := []string{"dir 0755 0:0 new", "dir 0755 0:0 new/deep", "symlink 0777 0:0 new/out -> " + c.base}
+	if diff := cmp.Diff(want, list(t, c.upper, treetest.Options{})); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 

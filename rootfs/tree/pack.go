@@ -61,6 +61,7 @@ type packer struct {
 	closed map[uint64]bool
 	links  map[inode]string // names of files that have several
 	latest time.Time        // see DiffOptions
+	plain  *Plain           // see there, too
 	buf    []byte
 }
 

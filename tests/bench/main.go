@@ -107,6 +107,7 @@ func (b *bench) run(ctx context.Context) error {
 		{"ps", b.ps},
 		{"logs", b.logs},
 		{"pull", b.pull},
+		{"build", b.builds},
 		{"bridge", b.bridge},
 		{"parallel", b.parallel},
 		{"ports", b.ports},

@@ -141,6 +141,8 @@ func dockerLike(program ...string) func(string) []string {
 			return with("wait", "bench-flood")
 		case "logs":
 			return with("logs", "bench-flood")
+		case "build", "build changed":
+			return buildArgv(scenario, program)
 		case "rm":
 			return with("rm", "-f", "-v")
 		}
