@@ -24,11 +24,11 @@ const (
 	graceShort = 2 * time.Second  // for requests under way when the process is told to end
 )
 
-// Serve answers requests on l until ctx ends, or, if idle is not negative, nobody
-// has been connected for that time; then the error is ErrIdle. Where the listener
-// is systemd's, a client that comes just then waits for the next process.
-func (s *Server) Serve(ctx context.Context, l net.Listener, idle time.Duration) error {
-	watched := &idleListener{Listener: l, idle: idle, busy: s.Busy, since: time.Now()}
+// Serve answers requests on listeners until ctx ends, or, if idle is not negative,
+// nobody has been connected for that time; then the error is ErrIdle. Where they are
+// systemd's, a client that comes just then waits for the next process.
+func (s *Server) Serve(ctx context.Context, listeners []Listener, idle time.Duration) error {
+	watched := &idleListener{Listener: newGate(listeners, s.opt.Warn), idle: idle, busy: s.Busy, since: time.Now()}
 	srv := &http.Server{
 		Handler: s, ReadHeaderTimeout: headTime, IdleTimeout: keepAlive, MaxHeaderBytes: maxHead,
 		ErrorLog: log.New(warnWriter(s.opt.Warn), "", 0),

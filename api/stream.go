@@ -156,6 +156,9 @@ func (c *conn) duplicate() (*os.File, error) {
 	if counted, ok := nc.(*countedConn); ok {
 		nc = counted.Conn
 	}
+	if inner, ok := nc.(interface{ NetConn() net.Conn }); ok { // TLS
+		nc = inner.NetConn()
+	}
 	sys, ok := nc.(syscall.Conn)
 	if !ok {
 		return nil, errors.ErrUnsupported

@@ -1,5 +1,5 @@
-// Command cleat-apid answers Docker's Engine API on a unix socket, in front of the
-// same engine that the command cleat works with. systemd starts it with the first
+// Command cleat-apid answers Docker's Engine API on a unix socket, or over TLS, in front of
+// the same engine that the command cleat works with. systemd starts it with the first
 // client; it exits when nobody has been connected for a while, and holds no
 // state: killing it at any time stops no container and loses nothing.
 package main
@@ -9,16 +9,11 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"net"
-	"os"
-	"strconv"
-	"syscall"
 	"time"
 
 	"github.com/cleat-project/cleat/api"
 	"github.com/cleat-project/cleat/engine"
 	"github.com/cleat-project/cleat/internal/daemon"
-	"github.com/cleat-project/cleat/internal/fdstore"
 )
 
 // version is set by the linker.
@@ -33,8 +28,9 @@ func main() { program.Main(run) }
 
 // options are the flags.
 type options struct {
-	socket, root, runRoot, config string
-	idle                          time.Duration
+	socket, tcp, root, runRoot, config string
+	idle                               time.Duration
+	tls                                tlsOptions
 }
 
 func run(ctx context.Context) error {
@@ -44,6 +40,13 @@ func run(ctx context.Context) error {
 	flag.StringVar(&o.runRoot, "runroot", "", "`directory` of sockets and locks")
 	flag.StringVar(&o.config, "config", "", "`file` with the settings")
 	flag.DurationVar(&o.idle, "idle", defaultIdle, "exit after this `time` without clients; negative: never")
+	flag.StringVar(&o.tcp, "tcp", "", "listen at this `address:port` instead, with TLS")
+	flag.BoolVar(&o.tls.tls, "tls", false, "use TLS; clients may come without certificates, see -insecure-no-client-certificates")
+	flag.BoolVar(&o.tls.verify, "tlsverify", false, "use TLS, and want certificates of clients: what a TCP socket has by itself")
+	flag.StringVar(&o.tls.ca, "tlscacert", "", "`file` with the authority that clients have certificates from (default "+tlsDir+"/ca.pem)")
+	flag.StringVar(&o.tls.cert, "tlscert", "", "`file` with the server's certificate (default "+tlsDir+"/cert.pem)")
+	flag.StringVar(&o.tls.key, "tlskey", "", "`file` with the key of that (default "+tlsDir+"/key.pem)")
+	flag.BoolVar(&o.tls.insecure, "insecure-no-client-certificates", false, "let in over TCP whoever comes; without -tls there is no TLS at all then")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", flag.Arg(0))
@@ -77,48 +80,4 @@ func (o options) builder() api.Program {
 		p.Env = []string{"CLEAT_CONFIG=" + o.config}
 	}
 	return p
-}
-
-// listen takes over the socket that systemd passed, or makes one of its own, where
-// the server stays for ever.
-func listen(o options) (net.Listener, time.Duration, error) {
-	passed, err := fdstore.Take(os.Getenv)
-	if err != nil {
-		return nil, 0, err
-	}
-	if len(passed) > 1 {
-		return nil, 0, errors.New(strconv.Itoa(len(passed)) + " sockets were passed by systemd: one is expected")
-	}
-	if len(passed) == 1 {
-		f := os.NewFile(uintptr(passed[0].FD), "socket")
-		defer f.Close()
-		l, err := net.FileListener(f)
-		if err != nil {
-			return nil, 0, fmt.Errorf("take over the socket from systemd: %w", err)
-		}
-		return l, o.idle, nil
-	}
-	if o.socket == "" {
-		return nil, 0, errors.New("no socket was passed by systemd, and -socket was not given")
-	}
-	l, err := listenAt(o.socket)
-	return l, -1, err
-}
-
-// listenAt makes a socket that its owner and its group may use. One that is left
-// behind by a process that has ended is replaced.
-func listenAt(path string) (net.Listener, error) {
-	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
-		_ = c.Close() // somebody answers there
-		return nil, fmt.Errorf("listen at %s: another server does already", path)
-	} else if errors.Is(err, syscall.ECONNREFUSED) {
-		_ = os.Remove(path) // else the next call tells
-	}
-	old := syscall.Umask(0o117)
-	defer syscall.Umask(old)
-	l, err := net.Listen("unix", path)
-	if err != nil {
-		return nil, fmt.Errorf("listen at %s: %w", path, err)
-	}
-	return l, nil
 }
