@@ -27,6 +27,7 @@ var routes = []route{
 	{method: "POST", path: "/auth", handle: (*Server).auth},
 	{method: "GET", path: "/events", handle: (*Server).events},
 	{method: "GET", path: "/system/df", handle: (*Server).diskUsage},
+	{method: "GET", path: "/debug/vars", handle: (*Server).debugVars},
 
 	{method: "GET", path: "/containers/json", handle: (*Server).listContainers},
 	{method: "POST", path: "/containers/create", handle: (*Server).createContainer},

@@ -13,6 +13,7 @@ import (
 
 // Options say how to serve.
 type Options struct {
+	Debug   bool         // tell what the process uses, at /debug/vars
 	Version string       // of cleat
 	Warn    func(string) // takes what went wrong and nobody else is told of, as one sentence; nil drops it
 	Builder Program      // cleat-build; without it there are no builds

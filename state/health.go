@@ -59,11 +59,11 @@ func (s *Store) AwaitHealthy(ctx context.Context, id, run string) error {
 	if err := makeDirs(s.healthDir()); err != nil {
 		return err
 	}
-	f, err := watchDirs(map[string]uint32{s.healthDir(): unix.IN_MOVED_TO})
+	watch, err := watchDirs(map[string]uint32{s.healthDir(): unix.IN_MOVED_TO})
 	if err != nil {
 		return err
 	}
-	defer func() { go f.Close() }() // the kernel takes its time for that
+	defer watch.Close()
 	for {
 		h, err := s.LoadHealth(id)
 		if err == nil && h.Run == run && h.Status == HealthHealthy {
@@ -72,7 +72,7 @@ func (s *Store) AwaitHealthy(ctx context.Context, id, run string) error {
 		if err != nil && !errors.Is(err, spec.ErrNotFound) {
 			return err
 		}
-		if err := nextEvent(ctx, f); err != nil {
+		if err := nextEvent(ctx, watch); err != nil {
 			return err
 		}
 	}

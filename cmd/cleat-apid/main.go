@@ -31,6 +31,7 @@ type options struct {
 	socket, tcp, root, runRoot, config string
 	idle                               time.Duration
 	tls                                tlsOptions
+	debug                              bool
 }
 
 func run(ctx context.Context) error {
@@ -47,6 +48,7 @@ func run(ctx context.Context) error {
 	flag.StringVar(&o.tls.cert, "tlscert", "", "`file` with the server's certificate (default "+tlsDir+"/cert.pem)")
 	flag.StringVar(&o.tls.key, "tlskey", "", "`file` with the key of that (default "+tlsDir+"/key.pem)")
 	flag.BoolVar(&o.tls.insecure, "insecure-no-client-certificates", false, "let in over TCP whoever comes; without -tls there is no TLS at all then")
+	flag.BoolVar(&o.debug, "debug", false, "tell clients what the process uses, at /debug/vars")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", flag.Arg(0))
@@ -61,7 +63,7 @@ func run(ctx context.Context) error {
 		return err
 	}
 	defer eng.Close()
-	err = api.New(eng, api.Options{Version: version, Warn: tell, Builder: o.builder()}).Serve(ctx, l, idle)
+	err = api.New(eng, api.Options{Version: version, Debug: o.debug, Warn: tell, Builder: o.builder()}).Serve(ctx, l, idle)
 	if errors.Is(err, api.ErrIdle) || errors.Is(err, daemon.ErrSignal) {
 		return nil // nothing is under way that the next client's server could not do
 	}

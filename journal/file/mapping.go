@@ -17,6 +17,7 @@ type mapping struct {
 	f     *os.File
 	inode inode
 	bytes []byte
+	view  *view // whose bytes they are; nil if there are none
 }
 
 // inode tells files apart, also when they are renamed.
@@ -54,19 +55,19 @@ func (m *mapping) grow() error {
 	if size > math.MaxInt {
 		return fmt.Errorf("map %s: %w", m.f.Name(), unix.EFBIG)
 	}
-	b, err := unix.Mmap(int(m.f.Fd()), 0, int(size), unix.PROT_READ, unix.MAP_SHARED)
+	v, err := viewOf(m.f, m.inode, int(size))
 	if err != nil {
 		return fmt.Errorf("map %s: %w", m.f.Name(), err)
 	}
-	old := m.bytes
-	m.bytes = b
-	return unmap(old)
+	old := m.view
+	m.view, m.bytes = v, v.bytes[:size]
+	return old.release()
 }
 
 // Close unmaps and closes the file.
 func (m *mapping) Close() error {
-	err := unmap(m.bytes)
-	m.bytes = nil
+	err := m.view.release()
+	m.view, m.bytes = nil, nil
 	if cerr := m.f.Close(); err == nil {
 		err = cerr
 	}
@@ -74,13 +75,6 @@ func (m *mapping) Close() error {
 }
 
 var _ io.Closer = (*mapping)(nil)
-
-func unmap(b []byte) error {
-	if b == nil {
-		return nil
-	}
-	return unix.Munmap(b)
-}
 
 func inodeOf(fi fs.FileInfo) inode {
 	st, ok := fi.Sys().(*syscall.Stat_t)

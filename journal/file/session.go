@@ -38,7 +38,7 @@ func (s *session) run(ctx context.Context, tail int, f follow) {
 			s.yield(nil, err)
 			return
 		}
-		defer w.close()
+		defer w.Close()
 	}
 	found, ok := s.scan()
 	if !ok {
@@ -80,7 +80,7 @@ func (s *session) followOn(ctx context.Context, w *watcher, f follow) {
 			final = true
 		case <-expired:
 			final = true
-		case <-w.events:
+		case <-w.Events:
 		}
 		if !s.catchUp(w, final) || !s.drain(ctx) {
 			return
