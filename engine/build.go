@@ -172,7 +172,14 @@ func (b *Build) Remember(r BuildRecord, l *BuildLayer) error {
 	if l != nil {
 		r.DiffID, r.BlobType, r.BlobDigest, r.BlobBytes = string(l.DiffID), l.Blob.MediaType, string(l.Blob.Digest), l.Blob.Size
 	}
-	return b.e.state.SaveBuildRecord(r)
+	old, err := b.e.state.BuildRecord(r.Key)
+	if err := b.e.state.SaveBuildRecord(r); err != nil {
+		return err
+	}
+	if err == nil && old.DiffID != "" && (old.DiffID != r.DiffID || old.BlobDigest != r.BlobDigest) {
+		return b.in.NoteGarbage() // the cache had the layer before this one for nobody else
+	}
+	return nil
 }
 
 // Lock takes the lock of a step's key and waits for whoever does that step just

@@ -24,6 +24,10 @@ func (in *Ingest) Publish(diffIDs []Digest, blobs []Descriptor) error {
 	return in.publish(nil, blobs, diffIDs)
 }
 
+// NoteGarbage says that something in the store may be needed no more. The session that
+// ends last deletes what is.
+func (in *Ingest) NoteGarbage() error { return in.store.notePending() }
+
 // Collect deletes everything that no image, container or session needs, and
 // returns how many bytes that gave back. If the store is in use, it is done when
 // that ends, and not counted.
