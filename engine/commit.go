@@ -74,10 +74,10 @@ func commitName(s string) (Reference, error) {
 		return Reference{}, nil
 	}
 	ref, err := image.ParseReference(s)
-	if err == nil && ref.Digest() != "" {
-		err = invalid("image name %q: refusing to create a tag with a digest reference", s)
+	if err != nil {
+		return ref, err
 	}
-	return ref, err
+	return ref, checkTag(ref)
 }
 
 // commit makes the image of c, whose lock is held.
@@ -96,6 +96,7 @@ func (e *Engine) commit(ctx context.Context, c spec.Container, opt CommitOptions
 	if err != nil {
 		return Image{}, fmt.Errorf("commit container %q: %w", c.Name, err)
 	}
+	e.tellNamed(img, as.Reference)
 	e.tellContainer(c, "commit", "comment", img.Comment, "imageID", string(img.ID), "imageRef", opt.Reference)
 	return img, nil
 }

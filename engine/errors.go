@@ -48,9 +48,12 @@ func (e worded) Unwrap() error { return e.class }
 // are for programs, and the text before them says it already.
 func Sentence(err error) string {
 	if e, ok := errors.AsType[*StartError](err); ok {
-		return e.Message
+		return strings.TrimSuffix(e.Message, ": "+spec.ErrInvalid.Error())
 	}
-	s := err.Error()
+	return withoutClass(err.Error())
+}
+
+func withoutClass(s string) string {
 	for _, class := range []error{spec.ErrExists, spec.ErrInvalid, spec.ErrConflict, spec.ErrUnsupport, spec.ErrUnavail, spec.ErrDenied} {
 		s = strings.TrimSuffix(s, ": "+class.Error())
 	}

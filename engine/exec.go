@@ -108,7 +108,11 @@ func explainExec(c spec.Container, err error) error {
 		code, _ := sandbox.UserExitCode(cmd.Exit)
 		return &StartError{Name: c.Name, Code: code, Message: cmd.Error()}
 	}
-	return fmt.Errorf("exec in %q: %w", c.Name, err)
+	err = fmt.Errorf("exec in %q: %w", c.Name, err)
+	if errors.Is(err, spec.ErrConflict) || errors.Is(err, spec.ErrNotFound) || errors.Is(err, context.Canceled) {
+		return err // of the container, not of the command
+	}
+	return &StartError{Name: c.Name, Code: 126, Message: Sentence(err)}
 }
 
 // execTeller returns what writes the events of one command. Docker's have the

@@ -182,6 +182,7 @@ func (e *Engine) Import(ctx context.Context, r io.Reader, opt ImportOptions) (Im
 		Message: cmp.Or(opt.Message, "Imported from "+cmp.Or(opt.From, "-")),
 	})
 	if err == nil {
+		e.tellNamed(img, ref)
 		e.tellImage("import", img, string(img.ID))
 	}
 	return img, err
@@ -249,11 +250,32 @@ func (e *Engine) Tag(ctx context.Context, source, target string) error {
 	if err != nil {
 		return err
 	}
+	if err := checkTag(ref); err != nil {
+		return err
+	}
 	if err := e.images.Tag(ctx, source, ref); err != nil {
 		return err
 	}
 	if img, err := e.images.Get(target); err == nil { // not removed again meanwhile
 		e.tellImage("tag", img, ref.Familiar())
+	}
+	return nil
+}
+
+// tellNamed tells of the name that a new image got, if it got one.
+func (e *Engine) tellNamed(img Image, ref Reference) {
+	if !ref.IsZero() {
+		e.tellImage("tag", img, ref.Familiar())
+	}
+}
+
+// checkTag refuses names that could be taken for something else.
+func checkTag(ref Reference) error {
+	switch {
+	case ref.Digest() != "":
+		return invalid("image name %q: refusing to create a tag with a digest reference", ref.Familiar())
+	case ref.FamiliarRepository() == "sha256":
+		return invalid("image name %q: refusing to create an ambiguous tag using digest algorithm as name", ref.Familiar())
 	}
 	return nil
 }

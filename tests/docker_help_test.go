@@ -30,6 +30,7 @@ var meantHelp = map[string]string{
 	"images --all default":      "there are no intermediate images to hide",
 	"ls --all default":          "there are no intermediate images to hide",
 
+	"build --cache-from type":         "given several times, it is a list",
 	"--config default":                "the home directory may be another one's",
 	"--health-interval default":       "the value that is in force, which Docker's daemon puts in",
 	"--health-retries default":        "the value that is in force, which Docker's daemon puts in",

@@ -48,11 +48,7 @@ func TestVerbsLikeDocker(t *testing.T) {
 	}
 	compare := func(args ...string) {
 		t.Helper()
-		theirs, ours := finish(docker(args...)), s.try(args...)
-		want, got := normal(theirs.out), normal(ours.out)
-		if want != got || theirs.code != ours.code || theirs.code != 0 && (theirs.stderr == "") != (ours.stderr == "") {
-			t.Errorf("%q: cleat ends with %d and prints\n%s\n%s\nDocker ends with %d and prints\n%s\n%s", args, ours.code, got, ours.stderr, theirs.code, want, theirs.stderr)
-		}
+		sameResult(t, args, finish(docker(args...)), s.try(args...))
 	}
 	for _, line := range dockerSession {
 		compare(sessionWords(line)...)
@@ -71,6 +67,16 @@ func TestVerbsLikeDocker(t *testing.T) {
 	compare("container", "prune", "-f")
 	compare("volume", "rm", "two", "one")
 	compare("system", "df", "--format", "{{.Type}} {{.TotalCount}} {{.Active}}")
+}
+
+// sameResult compares how a command ended with both engines.
+func sameResult(t *testing.T, args []string, theirs, ours result) {
+	t.Helper()
+	want, got := normal(theirs.out), normal(ours.out)
+	if want != got || theirs.code != ours.code || theirs.code != 0 && (theirs.stderr == "") != (ours.stderr == "") {
+		t.Errorf("%q: cleat ends with %d and prints\n%s\n%s\nDocker ends with %d and prints\n%s\n%s", args, ours.code, got, ours.stderr, theirs.code, want, theirs.stderr)
+	}
+	plain(t, strings.NewReplacer("ENTRYPOINT", "", "EXPOSE", "").Replace(ours.stderr)) // which are no errno
 }
 
 // dockerSession are command lines, in which "_" stands for a space within a word.

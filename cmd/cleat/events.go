@@ -125,7 +125,7 @@ func eventPrinter(form string) (func(io.Writer, engine.Event) error, error) {
 	if err != nil {
 		return nil, errors.Unwrap(err) // its own words are the caller's
 	}
-	if err := t.Execute(io.Discard, newEventRow(engine.Event{})); err != nil {
+	if err := format.Check(t, newEventRow(engine.Event{})); err != nil {
 		return nil, err
 	}
 	return func(w io.Writer, ev engine.Event) error { return printEventAs(w, t, ev) }, nil

@@ -47,7 +47,7 @@ func TestEvents(t *testing.T) {
 		"system events --format {{.Type}}/{{.Action}}/{{.Status}}/{{.From}}/{{.ID}}/{{.Actor.ID}}/{{.Actor.Attributes.name}}": {
 			Out: "container/die/die/nginx/c1/c1/web\nvolume/create////data/<no value>\n",
 		},
-		"events --format {{.Nope}}": {Err: "cleat: Error parsing format: template: :1:2: executing \"\" at <.Nope>: can't evaluate field Nope in type main.eventRow\n", Code: 64},
+		"events --format {{.Nope}}": {Err: "cleat: Error parsing format: template: :1:2: executing \"\" at <.Nope>: there is no field \"Nope\"\n", Code: 64},
 		"events --format {{":        {Err: "cleat: Error parsing format: template: :1: unclosed action\n", Code: 64},
 		"events --since soon":       {Err: "cleat: invalid value for \"since\": failed to parse \"soon\" as a time: it is RFC 3339, seconds since 1970, or a duration such as 42m\n", Code: 1},
 		"events --filter web":       {Err: "cleat: invalid argument \"web\" for \"-f, --filter\" flag: invalid filter 'web': it has the form KEY=VALUE\n", Code: 1},

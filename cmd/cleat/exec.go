@@ -84,7 +84,7 @@ func (f *execFlags) options(c *cli, args []string) (opt engine.ExecOptions, keys
 func (c *cli) exec(ctx context.Context, eng executor, ref string, opt engine.ExecOptions, keys []byte) error {
 	p, err := eng.Exec(ctx, ref, opt)
 	if err != nil {
-		return execError(err)
+		return execError(err, opt.Detach)
 	}
 	defer p.Close()
 	if opt.Detach {
@@ -118,9 +118,10 @@ func (c *cli) exec(ctx context.Context, eng executor, ref string, opt engine.Exe
 	return nil
 }
 
-// execError gives a command that could not be executed Docker's exit codes.
-func execError(err error) error {
-	if _, ok := errors.AsType[*engine.StartError](err); ok {
+// execError gives a command that could not be executed Docker's exit codes, if
+// anybody waits for it.
+func execError(err error, detached bool) error {
+	if _, ok := errors.AsType[*engine.StartError](err); ok && !detached {
 		return codedError{err, startCode(err)}
 	}
 	return err

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	units "github.com/docker/go-units"
 	"github.com/spf13/cobra"
 
 	"github.com/cleat-project/cleat/cmd/cleat/internal/format"
@@ -130,7 +131,7 @@ func imageRows(img engine.Image, f *imagesFlags, now time.Time, match listing.Im
 	base := imageRow{
 		ID: img.ID.Short(), Containers: "N/A", SharedSize: "N/A", UniqueSize: "N/A", Repository: none, Tag: none, Digest: none,
 		CreatedSince: format.Ago(now, img.Created), CreatedAt: img.Created.Local().Format("2006-01-02 15:04:05 -0700 MST"),
-		Size: format.Size(img.SizeBytes), VirtualSize: format.Size(img.SizeBytes),
+		Size: format.Size(img.SizeBytes), VirtualSize: units.HumanSize(float64(img.SizeBytes)),
 	}
 	if f.noTrunc {
 		base.ID = string(img.ID)

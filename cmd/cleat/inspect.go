@@ -153,10 +153,18 @@ func (c *cli) inspect(cmd *cobra.Command, kinds []inspectKind, layout string, si
 	})
 	if len(found) > 0 || layout == "" {
 		if err := format.Objects(c.out, layout, found); err != nil {
-			return err
+			return badFormat(err)
 		}
 	}
 	return missing
+}
+
+// badFormat gives a template that is none Docker's exit code.
+func badFormat(err error) error {
+	if _, ok := errors.AsType[*format.SyntaxError](err); ok {
+		return codedError{err, exitBadFormat}
+	}
+	return err
 }
 
 // inspectOne returns the first object of one of the kinds that ref names.

@@ -71,16 +71,11 @@ func newLogout(c *cli) *cobra.Command {
 }
 
 func (c *cli) logout(ctx context.Context, eng loginer, server string) error {
-	known, err := eng.Logout(ctx, server)
-	if err != nil {
+	if _, err := eng.Logout(ctx, server); err != nil { // it need not have been logged in to
 		return err
 	}
 	if server == "" {
 		server = "https://index.docker.io/v1/" // Docker's name for its Hub, also in its configuration
-	}
-	if !known {
-		fmt.Fprintf(c.out, "Not logged in to %s\n", server)
-		return nil
 	}
 	fmt.Fprintf(c.out, "Removing login credentials for %s\n", server)
 	return nil

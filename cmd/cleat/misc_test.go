@@ -128,7 +128,7 @@ func TestLogin(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", line, diff)
 		}
 	}
-	want(t, try(t, &desk{}, "logout"), outcome{Out: "Not logged in to https://index.docker.io/v1/\n"})
+	want(t, try(t, &desk{}, "logout"), outcome{Out: "Removing login credentials for https://index.docker.io/v1/\n"})
 	want(t, try(t, &desk{fail: errors.New("wrong password")}, "login", "-u", "a", "-p", "b"), outcome{Err: warning + "cleat: wrong password\n", Code: 1})
 }
 

@@ -95,7 +95,7 @@ func (c *cli) ps(ctx context.Context, eng psEngine, f *psFlags, filter listing.C
 	if f.size {
 		list.Columns = append(slices.Clip(list.Columns), format.Column[psRow]{Header: "SIZE", Cell: func(r psRow) string { return r.Size }})
 	}
-	if f.size || strings.Contains(f.format, ".Size") { // reads all that they have written
+	if f.size || strings.Contains(f.format, ".Size") || strings.Contains(f.format, "json .}") { // reads all that they have written
 		sizes, err := eng.Sizes(ctx, shown)
 		if err != nil {
 			return err

@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 
 	"github.com/spf13/cobra"
 
 	"github.com/cleat-project/cleat/engine"
+	"github.com/cleat-project/cleat/spec"
 )
 
 type remover interface {
@@ -33,5 +35,18 @@ func newRm(c *cli) *cobra.Command {
 }
 
 func (c *cli) remove(cmd *cobra.Command, eng remover, opt engine.RemoveOptions, args []string) error {
-	return each(cmd, args, c.echo(func(ctx context.Context, ref string) error { return eng.Remove(ctx, ref, opt) }))
+	return each(cmd, args, c.unlessGone(opt.Force, c.echo(func(ctx context.Context, ref string) error { return eng.Remove(ctx, ref, opt) })))
+}
+
+// unlessGone wraps a removal by force: there only has to be nothing left. What was
+// not there is told of, but it is no failure.
+func (c *cli) unlessGone(force bool, remove func(context.Context, string) error) func(context.Context, string) error {
+	return func(ctx context.Context, ref string) error {
+		err := remove(ctx, ref)
+		if force && errors.Is(err, spec.ErrNotFound) {
+			printError(c.err, err)
+			return nil
+		}
+		return err
+	}
 }

@@ -34,11 +34,11 @@ func newRmi(c *cli) *cobra.Command {
 }
 
 func (c *cli) removeImages(cmd *cobra.Command, eng imageRemover, opt engine.RemoveImageOptions, args []string) error {
-	return each(cmd, args, func(ctx context.Context, ref string) error {
+	return each(cmd, args, c.unlessGone(opt.Force, func(ctx context.Context, ref string) error {
 		removed, err := eng.RemoveImage(ctx, ref, opt)
 		for _, r := range removed {
 			fmt.Fprintln(c.out, r)
 		}
 		return err
-	})
+	}))
 }

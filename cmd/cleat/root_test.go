@@ -245,7 +245,7 @@ func TestReport(t *testing.T) {
 		"a failure of run":        {err: ownFailure(errors.New("bad")), want: "cleat: bad\n\nRun 'cleat run --help' for more information\n", code: 125},
 		"a failed start in run":   {err: ownFailure(start), want: "cleat: exec: permission denied\n\nRun 'cleat run --help' for more information\n", code: 126},
 		"a failed start in start": {err: errorList{start}, want: "cleat: exec: permission denied\n", code: 1},
-		"a failed exec":           {err: execError(start), want: "cleat: exec: permission denied\n", code: 126},
+		"a failed exec":           {err: execError(start, false), want: "cleat: exec: permission denied\n", code: 126},
 		"advice":                  {err: hinted(errors.New("bad"), "do good"), want: "cleat: bad\nhint: do good\n", code: 1},
 		"advice within advice":    {err: errors.Join(hinted(errors.New("a"), "x"), hinted(errors.New("b"), "y")), want: "cleat: a; b\nhint: x\nhint: y\n", code: 1},
 	}

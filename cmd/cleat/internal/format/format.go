@@ -94,13 +94,13 @@ func (l List[R]) template(w io.Writer, format string, rows []R) error {
 	var out bytes.Buffer
 	if asTable {
 		if err := t.Execute(&out, l.Headers); err != nil {
-			return fmt.Errorf("template parsing error: %w", err)
+			return executeError(err)
 		}
 		out.WriteByte('\n')
 	}
 	for _, r := range rows {
 		if err := t.Execute(&out, r); err != nil {
-			return fmt.Errorf("template parsing error: %w", err)
+			return executeError(err)
 		}
 		out.WriteByte('\n')
 	}
@@ -153,9 +153,26 @@ func Parse(text string) (*template.Template, error) {
 	text = strings.NewReplacer(`\t`, "\t", `\n`, "\n").Replace(text)
 	t, err := template.New("").Funcs(functions()).Parse(text)
 	if err != nil {
-		return nil, fmt.Errorf("template parsing error: %w", err)
+		return nil, &SyntaxError{err}
 	}
 	return t, nil
+}
+
+// SyntaxError is a template that is none.
+type SyntaxError struct{ err error }
+
+// Error implements error.
+func (e *SyntaxError) Error() string { return "template parsing error: " + e.err.Error() }
+
+// Unwrap returns what package text/template says.
+func (e *SyntaxError) Unwrap() error { return e.err }
+
+// Check returns an error if a template names what a row like r has not.
+func Check(t *template.Template, r any) error {
+	if err := t.Execute(io.Discard, r); err != nil {
+		return fieldError(err)
+	}
+	return nil
 }
 
 func functions() template.FuncMap {
@@ -281,7 +298,7 @@ func execute(t *template.Template, o any) (string, error) {
 	}
 	out.Reset()
 	if err := t.Option("missingkey=error").Execute(&out, raw); err != nil {
-		return "", fmt.Errorf("template parsing error: %w", err)
+		return "", executeError(err)
 	}
 	return out.String(), nil
 }
