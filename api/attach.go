@@ -17,6 +17,40 @@ import (
 
 // attachContainer passes the streams of a container over the connection.
 func (s *Server) attachContainer(w http.ResponseWriter, r *request) error {
+	return s.attach(r, func(c engine.Container) (*attachment, error) {
+		nc, err := hijack(w, r, mediaTypeOf(c.Process.TTY, r.version))
+		if err != nil {
+			return nil, err
+		}
+		a := &attachment{conn: nc, tty: c.Process.TTY}
+		a.setOutput(r.flag("stdout"), r.flag("stderr"))
+		return a, nil
+	})
+}
+
+// attachWebsocket does the same over a websocket, whose streams are not told apart.
+func (s *Server) attachWebsocket(w http.ResponseWriter, r *request) error {
+	if _, err := websocketAccept(w, r); err != nil {
+		return err // before the container notices
+	}
+	return s.attach(r, func(c engine.Container) (*attachment, error) {
+		nc, err := upgradeWebsocket(w, r)
+		if err != nil {
+			return nil, err
+		}
+		a := &attachment{conn: nc, tty: c.Process.TTY}
+		if r.flag("stdout") || a.tty && r.flag("stderr") {
+			a.stdout = nc
+		}
+		if r.flag("stderr") && !a.tty {
+			a.stderr = nc
+		}
+		return a, nil
+	})
+}
+
+// attach finds the container, has the connection taken over, and passes its streams.
+func (s *Server) attach(r *request, take func(engine.Container) (*attachment, error)) error {
 	keys, err := detachKeys(r.query.Get("detachKeys"))
 	if err != nil {
 		return err
@@ -40,15 +74,14 @@ func (s *Server) attachContainer(w http.ResponseWriter, r *request) error {
 		}
 		defer session.Close() // It is read to its end, or the client is gone.
 	}
-	nc, err := hijack(w, r, mediaTypeOf(c.Process.TTY, r.version))
+	a, err := take(c)
 	if err != nil {
 		return err
 	}
-	defer nc.Close() // Nothing more is sent.
-	ctx, cancel := nc.watch(ctx)
+	defer a.conn.Close() // Nothing more is sent.
+	ctx, cancel := a.conn.watch(ctx)
 	defer cancel()
-	a := attachment{conn: nc, session: session, keys: keys, tty: c.Process.TTY, stdin: r.flag("stdin") && c.Process.OpenStdin}
-	a.setOutput(r.flag("stdout"), r.flag("stderr"))
+	a.session, a.keys, a.stdin = session, keys, r.flag("stdin") && c.Process.OpenStdin
 	if r.flag("logs") {
 		if err := a.replay(ctx, s.eng, c.ID); err != nil {
 			return err

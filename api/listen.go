@@ -128,6 +128,9 @@ type countedConn struct {
 	gone func()
 }
 
+// NetConn returns the connection that is counted.
+func (c *countedConn) NetConn() net.Conn { return c.Conn }
+
 // Close implements net.Conn.
 func (c *countedConn) Close() error {
 	defer c.gone()

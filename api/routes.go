@@ -41,7 +41,7 @@ var routes = []route{
 	{method: "POST", path: "/containers/{id}/unpause", handle: (*Server).unpauseContainer},
 	{method: "POST", path: "/containers/{id}/wait", handle: (*Server).waitContainer},
 	{method: "POST", path: "/containers/{id}/attach", handle: (*Server).attachContainer, takesStream: true},
-	{method: "GET", path: "/containers/{id}/attach/ws", handle: notHere("attaching over a websocket")},
+	{method: "GET", path: "/containers/{id}/attach/ws", handle: (*Server).attachWebsocket, takesStream: true},
 	{method: "POST", path: "/containers/{id}/resize", handle: (*Server).resizeContainer},
 	{method: "POST", path: "/containers/{id}/rename", handle: (*Server).renameContainer},
 	{method: "POST", path: "/containers/{id}/update", handle: (*Server).updateContainer},

@@ -109,16 +109,21 @@ var errHijacked = errors.New("answer on the connection that was taken over")
 // hijack takes the connection over and answers the request, as Docker does. The
 // caller closes the connection.
 func hijack(w http.ResponseWriter, r *request, mediaType string) (*conn, error) {
+	head := "HTTP/1.1 200 OK\r\nContent-Type: application/vnd.docker.raw-stream\r\n\r\n"
+	if r.Header.Get("Upgrade") != "" {
+		head = "HTTP/1.1 101 UPGRADED\r\nContent-Type: " + mediaType + "\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
+	}
+	return takeOver(w, head)
+}
+
+// takeOver takes the connection over and sends the head of an answer.
+func takeOver(w http.ResponseWriter, head string) (*conn, error) {
 	nc, rw, err := http.NewResponseController(w).Hijack()
 	if errors.Is(err, http.ErrNotSupported) {
 		return nil, httpError{http.StatusBadRequest, "this connection cannot be upgraded: use HTTP/1.1"}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("take the connection over: %w", err)
-	}
-	head := "HTTP/1.1 200 OK\r\nContent-Type: application/vnd.docker.raw-stream\r\n\r\n"
-	if r.Header.Get("Upgrade") != "" {
-		head = "HTTP/1.1 101 UPGRADED\r\nContent-Type: " + mediaType + "\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n"
 	}
 	if err := writeHead(nc, head); err != nil {
 		_ = nc.Close() // it is broken already
@@ -153,10 +158,11 @@ func (c *conn) watch(parent context.Context) (context.Context, context.CancelFun
 // waited for while others read and write.
 func (c *conn) duplicate() (*os.File, error) {
 	nc := c.Conn
-	if counted, ok := nc.(*countedConn); ok {
-		nc = counted.Conn
-	}
-	if inner, ok := nc.(interface{ NetConn() net.Conn }); ok { // TLS
+	for {
+		inner, ok := nc.(interface{ NetConn() net.Conn }) // a counted one, TLS, a websocket
+		if !ok {
+			break
+		}
 		nc = inner.NetConn()
 	}
 	sys, ok := nc.(syscall.Conn)
