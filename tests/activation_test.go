@@ -165,6 +165,9 @@ func TestRestartUnderLoad(t *testing.T) {
 		pid, _, _ = strings.Cut(next, " ")
 	}
 	s.systemctl(t, "restart", "cleat-web.service")
+	for _, args := range [][]string{{"update", "--pids-limit", "200", "web"}, {"update", "--restart", "always", "web"}, {"restart", "web"}, {"update", "--restart", "no", "web"}} {
+		s.must(t, args...)
+	}
 	asked, cut := end()
 	t.Logf("%d connections, of which %d had begun and were cut off", asked, cut)
 	if asked == 0 {
