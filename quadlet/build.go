@@ -85,6 +85,11 @@ func (b *builder) build() {
 		b.fail(&Problem{f.Path, 0, "there is no ImageTag="})
 	}
 	b.platform()
+	for _, s := range b.o.Settings {
+		if s.From.Key == "ImageTag" {
+			b.o.References = append(b.o.References, Entry{s.From.Key, s.Value, s.From.Path, s.From.Line})
+		}
+	}
 	file, dir := b.single["File"], b.single["SetWorkingDirectory"]
 	for _, e := range []Entry{file, dir} {
 		if strings.Contains(e.Value, "://") {

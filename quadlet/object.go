@@ -31,6 +31,9 @@ type Object struct {
 	// Image that a container is made of.
 	Image string
 
+	// References are the settings that name images, with their values.
+	References []Entry
+
 	// PullAlways and PullNever say of an image whether its registry is asked although
 	// it is there, or not asked at all.
 	PullAlways, PullNever bool
@@ -221,6 +224,7 @@ func (b *builder) image() {
 		b.fail(&Problem{b.o.File.Path, 0, "there is no Image="})
 	}
 	policy := b.single["Policy"]
+	b.o.References = append(b.o.References, b.single["Image"])
 	if os := b.single["OS"]; os.Value != "" && os.Value != "linux" {
 		b.fail(os.Problem("OS=: images are for linux"))
 	}
@@ -250,6 +254,7 @@ func (b *builder) container() {
 		image.Value = name
 	}
 	b.o.Image = image.Value
+	b.o.References = append(b.o.References, image)
 	command := b.words("Exec")
 	if e := b.single["Entrypoint"]; e.Value != "" {
 		words := b.words("Entrypoint")

@@ -263,6 +263,9 @@ func (c *cli) describedUnits(set quadlet.Set, f *quadlet.File) (map[string]strin
 	if err != nil {
 		return nil, err
 	}
+	if err := checkReferences(o); err != nil {
+		return nil, err
+	}
 	program, err := c.program()
 	if err != nil {
 		return nil, err
@@ -296,6 +299,17 @@ func (c *cli) describedUnits(set quadlet.Set, f *quadlet.File) (map[string]strin
 		}
 	}
 	return units, nil
+}
+
+// checkReferences refuses names that no image can have.
+func checkReferences(o *quadlet.Object) error {
+	var errs []error
+	for _, at := range o.References {
+		if _, err := engine.ParseReference(at.Value); err != nil {
+			errs = append(errs, at.Problem("%s=: %v", at.Key, err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // program says how units call this program.

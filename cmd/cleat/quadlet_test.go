@@ -48,6 +48,19 @@ func TestQuadletCheck(t *testing.T) {
 	}
 }
 
+// A name that no image can have is found before the unit is started.
+func TestQuadletReferences(t *testing.T) {
+	t.Parallel()
+	for name, text := range map[string]string{
+		"i.image": "[Image]\nImage=x/UPPER\n", "b.build": "[Build]\nImageTag=x:\nFile=/x/Dockerfile\n", "c.container": "[Container]\nImage=x@y\n",
+	} {
+		dir := describe(t, map[string]string{name: text})
+		if got := try(t, bystander{}, "quadlet", "check", dir+"/"+name); got.Code != 1 || !strings.Contains(got.Err, name+":2: Image") {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
+
 func TestQuadletGenerate(t *testing.T) {
 	t.Parallel()
 	dir := describe(t, map[string]string{
