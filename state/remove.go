@@ -40,6 +40,10 @@ func (s *Store) Hide(c spec.Container) error {
 	return fsx.SyncDir(s.names())
 }
 
+// HideEphemeral is Hide for a container that removes itself. After a power cut it
+// may be there again, as if the cut had come before: then Check takes it away.
+func (s *Store) HideEphemeral(c spec.Container) error { return s.hide(c) }
+
 func (s *Store) hide(c spec.Container) error {
 	if id, err := s.idOfName(c.Name); err == nil && id == c.ID {
 		if err := os.Remove(filepath.Join(s.names(), c.Name)); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -171,7 +171,7 @@ func hide(ctx context.Context, store *state.Store, id string) error {
 	if err != nil {
 		return err
 	}
-	err = errors.Join(store.RemoveAnonymousVolumes(ctx, c), store.Hide(c))
+	err = errors.Join(store.RemoveAnonymousVolumes(ctx, c), store.HideEphemeral(c))
 	tellVolumesGone(store, c)
 	return err
 }
