@@ -189,7 +189,7 @@ func (b *Build) writePlan(ctx context.Context, step *state.Step, c spec.Containe
 	if err != nil {
 		return err
 	}
-	p.Annex.Rootfs = plan.Rootfs{Lower: lower, Upper: step.Upper(), Work: step.Work(), Volatile: true}
+	p.Annex.Rootfs = plan.Rootfs{Lower: lower, Skeleton: in.Skeleton, Upper: step.Upper(), Work: step.Work(), Volatile: true}
 	files, err := p.Encode()
 	if err != nil {
 		return err

@@ -118,7 +118,7 @@ func (e *Engine) viewStopped(ctx context.Context, c spec.Container, o sandbox.Vi
 	}
 	o.Hooks = sandbox.Hooks{
 		Mount: func(r plan.Rootfs, target string) error {
-			return rootfs.Mount{Lower: r.Lower, Upper: r.Upper, Work: r.Work, Volatile: r.Volatile}.Do(target)
+			return rootfs.Mount{Lower: r.All(), Upper: r.Upper, Work: r.Work, Volatile: r.Volatile}.Do(target)
 		},
 		CopyUp: func(root *os.File, path, volume string) error {
 			return rootfs.CopyUp(ctx, root, path, volume, rootfs.CopyUpOptions{})

@@ -51,6 +51,7 @@ func (e *Engine) profileInput(c spec.Container, opt CreateOptions, img Image) (p
 	}
 	in := profile.Input{
 		Host:          host,
+		Skeleton:      e.state.Skeleton(),
 		ContainersDir: filepath.Dir(e.state.Dir(c.ID)),
 		VolumesDir:    filepath.Join(e.opt.Root, "volumes"),
 		StdioSocket:   e.stdioSocket(),

@@ -212,7 +212,7 @@ func (o ViewOptions) mountRootfs(r plan.Rootfs) (string, error) {
 	}
 	lower := r.Lower
 	if o.Scope != ImageOnly {
-		lower = append([]string{r.Upper}, lower...)
+		lower = append([]string{r.Upper}, r.All()...)
 	}
 	scratch := plan.Rootfs{Lower: lower, Upper: sub("upper"), Work: sub("work")}
 	return sub("root"), o.Hooks.Mount(scratch, sub("root"))

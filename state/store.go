@@ -47,7 +47,7 @@ func Open(root, runRoot string) (*Store, error) {
 	if err := makeDirs(root, s.containers(), s.names(), s.pins()); err != nil {
 		return nil, err
 	}
-	return s, nil
+	return s, s.makeSkeleton()
 }
 
 func (s *Store) makeRunRoot() error {

@@ -105,7 +105,7 @@ func report(err error) int {
 func hooks(ctx context.Context) sandbox.Hooks {
 	return sandbox.Hooks{
 		Mount: func(r plan.Rootfs, target string) error {
-			return rootfs.Mount{Lower: r.Lower, Upper: r.Upper, Work: r.Work, Volatile: r.Volatile}.Do(target)
+			return rootfs.Mount{Lower: r.All(), Upper: r.Upper, Work: r.Work, Volatile: r.Volatile}.Do(target)
 		},
 		CopyUp: func(root *os.File, path, volume string) error {
 			return rootfs.CopyUp(ctx, root, path, volume, rootfs.CopyUpOptions{})

@@ -119,11 +119,12 @@ func proxySignals(send func(sig syscall.Signal)) (stop func()) {
 					send(s)
 				}
 			case <-done:
+				signal.Stop(signals) // takes half a millisecond, for which nobody waits
 				return
 			}
 		}
 	}()
-	return func() { signal.Stop(signals); close(done) }
+	return func() { close(done) }
 }
 
 func proxied(sig syscall.Signal) bool {

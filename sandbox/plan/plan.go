@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -90,9 +91,18 @@ type Annex struct {
 // Rootfs is the overlay of a container.
 type Rootfs struct {
 	Lower    []string // layer directories, topmost first
+	Skeleton string   `json:",omitempty"` // a directory of mount points below all layers; it may be missing
 	Upper    string   // writable layer
 	Work     string   // overlayfs's work directory, beside Upper
 	Volatile bool     `json:",omitempty"` // skip syncing: the container does not outlive a crash
+}
+
+// All returns the directories below Upper, topmost first.
+func (r Rootfs) All() []string {
+	if r.Skeleton == "" || !fsx.Exists(r.Skeleton) {
+		return r.Lower
+	}
+	return append(slices.Clone(r.Lower), r.Skeleton)
 }
 
 // CopyUp fills an empty volume with what the image has at its mount point.

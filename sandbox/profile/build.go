@@ -189,6 +189,7 @@ func annexOf(c spec.Container, in Input) (plan.Annex, error) {
 		Labels:  c.Labels,
 		Rootfs: plan.Rootfs{
 			Lower:    lower,
+			Skeleton: in.Skeleton,
 			Upper:    filepath.Join(dir, upperDir),
 			Work:     filepath.Join(dir, workDir),
 			Volatile: c.AutoRemove,

@@ -17,6 +17,7 @@ type Input struct {
 	Host Host
 
 	Layers        []string // directories of the image's layers, bottom first, one for each Image.DiffIDs
+	Skeleton      string   // directory of mount points below the layers; "" means none
 	ContainersDir string   // the container's own directory is ContainersDir/<id>
 	VolumesDir    string   // a volume's content is VolumesDir/<name>/_data
 	StdioSocket   string   // of the broker
