@@ -144,7 +144,7 @@ func (e *Engine) portTaken(ctx context.Context, conn *supervisor.Conn, c spec.Co
 			if err != nil {
 				return err
 			}
-			if holder == "" {
+			if holder == "" || tryBind(l) == nil { // or given up while its holder was looked for
 				continue
 			}
 			return conflict("port %d/%s on %s is already allocated (by %s)", p.HostPort, p.Proto, hostOf(l), holder)

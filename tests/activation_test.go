@@ -31,9 +31,7 @@ func TestActivateFD(t *testing.T) {
 			from(t, s.host).hears(t, "udp", "127.0.0.1:8081", "web 127.0.0.1")
 			from(t, s.lan).hears(t, "tcp", hostLAN4+":8080", "web "+peerLAN4)
 			from(t, s.lan).hears(t, "tcp", "["+hostLAN6+"]:8080", "web "+peerLAN6)
-			if got, want := s.must(t, "logs", "web"), "3 web:web:web\nready"; got != want {
-				t.Errorf("logs %q, want %q", got, want)
-			}
+			until(t, "it has said what it inherited", func() bool { return s.must(t, "logs", "web") == "3 web:web:web\nready" })
 			if got := s.must(t, "port", "web"); !strings.Contains(got, "80/tcp -> 0.0.0.0:8080") {
 				t.Errorf("port: %q", got)
 			}

@@ -156,7 +156,7 @@ func TestDockerClient(t *testing.T) {
 		{line: "exec -e B=2 -u 1 -w / made sh -c echo_$B;id_-u;pwd", out: "2\n1\n/"},
 		{line: "exec made nosuch", code: 127, out: `.*executable file not found.*`},
 		{line: "exec -d made touch /tmp/detached", out: ""},
-		{line: "top made -o pid,args", out: `PID.*sleep 1000`},
+		{line: "top made -o pid,args", out: `(?s)PID.*sleep 1000.*`},
 		{line: "stats --no-stream --format {{.Name}}|{{.PIDs}} made", out: `made\|1`},
 		{line: "cp /etc/hostname made:/tmp/h", out: ""},
 		{line: "cp made:/tmp/h " + file, out: ""},
