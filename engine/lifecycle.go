@@ -180,6 +180,15 @@ func (e *Engine) startTransient(ctx context.Context, conn *supervisor.Conn, c sp
 	if err := e.noteManualStart(c); err != nil {
 		return err
 	}
+	err = conn.StartTransient(ctx, units[0], units[1:]...)
+	if !errors.Is(err, spec.ErrExists) {
+		return err
+	}
+	for _, u := range units { // others refer to it, such as those that come after it
+		if err := conn.DropTransient(ctx, u.Name); err != nil {
+			return err
+		}
+	}
 	return conn.StartTransient(ctx, units[0], units[1:]...)
 }
 

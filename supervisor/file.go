@@ -92,6 +92,22 @@ func (c *Conn) Disable(ctx context.Context, unit string) error {
 	return nil
 }
 
+// DropTransient makes systemd forget a transient unit that is over. It does so by
+// itself, unless another unit refers to that one: then its name is taken until a
+// daemon-reload that does not find its file. One that is at work stays.
+func (c *Conn) DropTransient(ctx context.Context, name string) error {
+	p, err := c.Properties(ctx, name)
+	if err != nil || p.Active() || p.FragmentPath != filepath.Join(transientDir, name) {
+		return err
+	}
+	for _, path := range []string{p.FragmentPath, p.FragmentPath + ".d"} {
+		if err := os.RemoveAll(path); err != nil {
+			return fmt.Errorf("drop transient unit %s: %w", name, err)
+		}
+	}
+	return c.Reload(ctx)
+}
+
 // Reload makes systemd read all unit files again (daemon-reload). It costs PID
 // 1 time in proportion to the units it has, so nothing on a hot path calls it.
 func (c *Conn) Reload(ctx context.Context) error {

@@ -245,6 +245,10 @@ func TestComposeConditions(t *testing.T) {
 	if got := s.inspect(t, "cond-web-1", "{{.State.Status}}"); got != "running" {
 		t.Errorf("web is %s", got)
 	}
+	p.mustCompose(t, "restart", "db") // to whose unit that of web refers
+	if got := s.inspect(t, "cond-db-1", "{{.State.Status}}") + s.inspect(t, "cond-web-1", "{{.State.Status}}"); got != "runningrunning" {
+		t.Errorf("db and web after a restart of db: %s", got)
+	}
 	if got := p.mustCompose(t, "run", "--rm", "-T", "migrate", "cat", "/data/done"); got != "done" {
 		t.Errorf("the volume has %q", got)
 	}
