@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+
+	"github.com/cleat-project/cleat/engine"
 )
 
 // version is the minor number of a version of the API: 44 is 1.44.
@@ -13,8 +15,8 @@ type version int
 // The versions that are answered. Without one in its path, a request is of the
 // newest.
 const (
-	oldest version = 24
-	newest version = 56
+	oldest version = engine.OldestAPI
+	newest version = engine.NewestAPI
 )
 
 // String returns the version as clients write it.

@@ -2,6 +2,7 @@ package tests
 
 import (
 	"bytes"
+	"encoding/json"
 	"os/exec"
 	"slices"
 	"strings"
@@ -47,6 +48,7 @@ func TestMoreVerbsLikeDocker(t *testing.T) {
 			}
 		}
 	}
+	sameKeys(t, docker, s)
 	for _, image := range []string{"imported:1", "im:v2"} {
 		want, got := flatObject(t, finish(docker("image", "inspect", image))), flatObject(t, s.try("image", "inspect", image))
 		for _, d := range differing(want, got) {
@@ -55,6 +57,75 @@ func TestMoreVerbsLikeDocker(t *testing.T) {
 			}
 		}
 	}
+}
+
+// sameKeys compares the names of what each verb gives in JSON, which are those of
+// templates.
+func sameKeys(t *testing.T, docker func(...string) *exec.Cmd, s site) {
+	t.Helper()
+	for _, args := range []string{"create --name keys busybox", "volume create keys"} {
+		words := strings.Fields(args)
+		if theirs, ours := finish(docker(words...)), s.try(words...); theirs.code != 0 || ours.code != 0 {
+			t.Fatalf("%s: %v, %v", args, theirs, ours)
+		}
+	}
+	for _, verb := range []string{"ps -a", "images", "volume ls", "network ls", "history busybox", "system df", "system df -v", "stats --no-stream -a", "events --since 1h --until 0s", "version", "info"} {
+		for _, format := range []string{"json", "{{json .}}"} {
+			if verb == "system df -v" && format == "json" {
+				continue // each row by itself, in Docker
+			}
+			words := append(strings.Fields(verb), "--format", format)
+			want, got := firstKeys(t, finish(docker(words...))), firstKeys(t, s.try(words...))
+			for _, d := range differing(want, got) {
+				if why := meantKey(verb, d); why == "" && want[d] != "" {
+					t.Errorf("%s --format %s has no %s", verb, format, d)
+				}
+			}
+		}
+	}
+}
+
+// firstKeys returns the names in the first line of JSON.
+func firstKeys(t *testing.T, r result) map[string]string {
+	t.Helper()
+	line, _, _ := strings.Cut(r.out, "\n")
+	var object map[string]any
+	if err := json.Unmarshal([]byte(line), &object); err != nil {
+		t.Fatalf("%v, %v", err, r)
+	}
+	keys := map[string]string{}
+	noteKeys("", object, keys)
+	return keys
+}
+
+func noteKeys(path string, v any, into map[string]string) {
+	switch v := v.(type) {
+	case map[string]any:
+		for k, inner := range v {
+			into[path+k] = "there"
+			noteKeys(path+k+".", inner, into)
+		}
+	case []any:
+		if len(v) > 0 {
+			noteKeys(path, v[0], into)
+		}
+	}
+}
+
+// meantKey returns why a name is missing.
+func meantKey(verb, key string) string {
+	if verb != "info" {
+		return map[string]string{"events.Actor.Attributes.": "of the objects that there were"}[strings.Fields(verb)[0]+"."+key[:strings.LastIndexByte(key, '.')+1]]
+	}
+	for prefix, why := range map[string]string{
+		"ClientInfo": "client and server are one", "Runtimes.": "there is no runc", "Swarm.": "there is no swarm", "N": "there is no daemon", "KernelMemory": "gone from newer Docker",
+		"ContainerdCommit": "there is no containerd", "RuncCommit": "there is no runc", "InitCommit": "it is cleat's own", "GenericResources": "of swarm", "CDISpecDirs": "no CDI devices",
+	} {
+		if strings.HasPrefix(key, prefix) && key != "NCPU" && key != "Name" && key != "NoProxy" {
+			return why
+		}
+	}
+	return ""
 }
 
 // moreSession is as dockerSession. The names of objects are never told apart by
