@@ -130,6 +130,10 @@ func TestQuadletTrouble(t *testing.T) {
 	if r := s.try("host", "shell", "systemctl", "start", "qbroken.service"); r.code == 0 || !strings.Contains(r.stderr, "not found") {
 		t.Errorf("a broken file: %v", r)
 	}
+	until(t, "the journal says why", func() bool {
+		r := s.try("host", "shell", "journalctl", "--no-pager", "-q", "-o", "cat", "-t", "cleat-generator")
+		return strings.Contains(r.out, "qbroken.container:3: Memory=")
+	})
 	s.systemctl(t, "start", "qgood.service")
 	s.systemctl(t, "stop", "qgood.service")
 	check := s.cmd("quadlet", "check", filepath.Join(s.root, "quadlets", "qbroken.container"))

@@ -31,14 +31,21 @@ func newQuadletGenerate(c *cli) *cobra.Command {
 		if len(dirs) == 0 {
 			dirs = quadlet.Directories()
 		}
-		return c.generateQuadlets(dirs, args[0])
+		errs := c.generateQuadlets(dirs, args[0])
+		if len(errs) == 0 {
+			return nil
+		}
+		if _, bySystemd := c.lookup("SYSTEMD_SCOPE"); bySystemd {
+			logProblems(errs)
+		}
+		return errs
 	}
 	return cmd
 }
 
 // generateQuadlets writes the units of all files in dirs to out. What is wrong with
 // one of them does not keep the others from being written.
-func (c *cli) generateQuadlets(dirs []string, out string) error {
+func (c *cli) generateQuadlets(dirs []string, out string) errorList {
 	set, err := quadlet.ReadDirs(dirs)
 	errs := flat(err)
 	owner := map[string]string{} // of a unit: the file
@@ -51,9 +58,6 @@ func (c *cli) generateQuadlets(dirs []string, out string) error {
 		if err := c.writeSweep(out); err != nil {
 			errs = append(errs, err)
 		}
-	}
-	if len(errs) == 0 {
-		return nil
 	}
 	return errs
 }
