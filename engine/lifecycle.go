@@ -68,7 +68,11 @@ func (e *Engine) startUnits(ctx context.Context, conn *supervisor.Conn, c spec.C
 	if err := checkHostAddresses(ports); err != nil {
 		return err
 	}
-	if err := conn.ForgetTransient(units[0].Name); err != nil {
+	forget := conn.ForgetRuntime
+	if c.Restart.Boot() {
+		forget = conn.ForgetTransient
+	}
+	if err := forget(units[0].Name); err != nil {
 		return err
 	}
 	var err error

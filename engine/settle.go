@@ -55,12 +55,9 @@ func (e *Engine) settle(ctx context.Context, c spec.Container, up bool, limits [
 	if up {
 		err = e.settleRunning(ctx, c, limits)
 	} else {
-		c, err = e.settleStopped(ctx, c)
+		c, err = e.settleStopped(ctx, c, limits)
 	}
 	if err != nil {
-		return c, err
-	}
-	if err := e.outdo(ctx, c, limits); err != nil {
 		return c, err
 	}
 	if err := e.settlePlan(ctx, c); err != nil {
@@ -103,7 +100,7 @@ func (e *Engine) settlePlan(ctx context.Context, c spec.Container) error {
 
 // settleStopped gives c, which has nothing running, the unit that follows from
 // its name, and writes or removes the files of it as the restart policy says.
-func (e *Engine) settleStopped(ctx context.Context, c spec.Container) (spec.Container, error) {
+func (e *Engine) settleStopped(ctx context.Context, c spec.Container, limits []unitgen.Property) (spec.Container, error) {
 	conn, err := e.systemd(ctx)
 	if err != nil {
 		return c, err
@@ -126,7 +123,11 @@ func (e *Engine) settleStopped(ctx context.Context, c spec.Container) (spec.Cont
 	case run.StartedAt.IsZero() && run.FinishedAt.IsZero():
 		return c, nil // its first start writes them
 	}
-	return c, e.writeBootUnits(ctx, conn, c, c.Restart.Boot() && (!run.Stopped || c.Restart.Mode != spec.RestartUnlessStopped))
+	enable := c.Restart.Boot() && (!run.Stopped || c.Restart.Mode != spec.RestartUnlessStopped)
+	if err := e.writeBootUnits(ctx, conn, c, enable); err != nil || len(limits) == 0 {
+		return c, err
+	}
+	return c, e.enforce(ctx, conn, c, false, limits)
 }
 
 // moveUnit makes c, which has nothing running, another unit: "" is the one that
@@ -212,7 +213,7 @@ func (e *Engine) settleRunning(ctx context.Context, c spec.Container, limits []u
 		}
 	}
 	if !transient {
-		return refresh(ctx, conn, c.UnitName())
+		return e.enforce(ctx, conn, c, true, limits)
 	}
 	if len(limits) == 0 {
 		return nil
