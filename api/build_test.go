@@ -173,3 +173,41 @@ func answerTo(t *testing.T, req *http.Request) (int, string) {
 	}
 	return resp.StatusCode, strings.TrimSpace(string(data))
 }
+
+// Whatever a client asks for, cleat-build gets flags, then "--", then one place that
+// is none of this machine's.
+func FuzzBuildQuery(f *testing.F) {
+	for _, s := range []string{
+		`t=a&t=b:1&q=1&buildargs={"A":"b"}`, `remote=https://h/r.git&dockerfile=x`, `dockerfile=-&extrahosts=a:1`, `ulimits=[{"Name":"n","Soft":1,"Hard":2}]`,
+		`platform={"os":"linux"}&memory=-1`, `labels={"a":null}&cachefrom=["--x"]`, `remote=/etc`, `target=--&networkmode=--`,
+	} {
+		f.Add(s, base64.URLEncoding.EncodeToString([]byte(`{"r":{"auth":"YTpi"}}`)))
+	}
+	f.Fuzz(func(t *testing.T, query, head string) {
+		values, err := url.ParseQuery(query)
+		if err != nil {
+			return
+		}
+		r := &request{Request: httptest.NewRequest(http.MethodPost, "/build", nil), query: values, version: newest}
+		r.Header.Set("X-Registry-Config", head)
+		if _, err := r.buildCredentials(); err != nil && status(err) != http.StatusBadRequest {
+			t.Errorf("%q: %v", head, err)
+		}
+		args, err := r.buildArgs()
+		if err != nil {
+			if code := status(err); code != http.StatusBadRequest && code != http.StatusNotImplemented {
+				t.Errorf("%q: %v", query, err)
+			}
+			return
+		}
+		where := args[len(args)-1]
+		if args[len(args)-2] != "--" || where != "-" && (strings.HasPrefix(where, "/") || strings.HasPrefix(where, ".")) {
+			t.Errorf("%q: %q", query, args)
+		}
+		for _, a := range args[:len(args)-2] {
+			if name, _, ok := strings.Cut(a, "="); !ok || !strings.HasPrefix(name, "--") || strings.ContainsRune(a, 0) {
+				t.Errorf("%q: argument %q", query, a)
+			}
+		}
+	})
+}

@@ -25,6 +25,23 @@ type createBody struct {
 	MacAddress       string // of the first network, before version 1.52
 	HostConfig       *container.HostConfig
 	NetworkingConfig *network.NetworkingConfig
+
+	old oldHostConfig
+}
+
+// oldHostConfig is what HostConfig had and moby's type has no more.
+type oldHostConfig struct{ KernelMemory, KernelMemoryTCP int64 }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (in *createBody) UnmarshalJSON(data []byte) error {
+	type plain createBody
+	if err := json.Unmarshal(data, (*plain)(in)); err != nil {
+		return err
+	}
+	var old struct{ HostConfig oldHostConfig }
+	err := json.Unmarshal(data, &old)
+	in.old = old.HostConfig
+	return err
 }
 
 // words is a command: a list, or, from old clients, one string.
@@ -49,7 +66,7 @@ func (in createBody) options(v version) (engine.CreateOptions, error) {
 	if host == nil {
 		host = &container.HostConfig{}
 	}
-	if err := refuse(in.Config, host); err != nil {
+	if err := refuse(in.Config, host, in.old); err != nil {
 		return engine.CreateOptions{}, err
 	}
 	opt := engine.CreateOptions{
@@ -59,7 +76,7 @@ func (in createBody) options(v version) (engine.CreateOptions, error) {
 	c.Labels, c.Hostname, c.Domainname = in.Labels, in.Hostname, in.Domainname
 	c.AutoRemove, c.ReadOnly, c.ShmBytes, c.Sysctls = host.AutoRemove, host.ReadonlyRootfs, host.ShmSize, host.Sysctls
 	c.Init = host.Init != nil && *host.Init
-	c.StopSignal, c.Healthcheck = in.StopSignal, healthcheck(in.Healthcheck)
+	c.StopSignal, c.Healthcheck = in.StopSignal, healthcheck(in.Healthcheck, in.Shell)
 	if in.StopTimeout != nil {
 		c.StopTimeout = new(time.Duration(*in.StopTimeout) * time.Second)
 	}

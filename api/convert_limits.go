@@ -70,6 +70,9 @@ func updateOptions(in container.UpdateConfig) (engine.UpdateOptions, error) {
 	if len(in.BlkioWeightDevice)+len(in.BlkioDeviceReadBps)+len(in.BlkioDeviceWriteBps)+len(in.BlkioDeviceReadIOps)+len(in.BlkioDeviceWriteIOps) > 0 {
 		return opt, unsupported("changing the limits of single devices is not supported: create the container anew")
 	}
+	if len(in.Devices)+len(in.DeviceCgroupRules)+len(in.Ulimits) > 0 {
+		return opt, unsupported("changing Devices, DeviceCgroupRules and Ulimits is not supported: create the container anew")
+	}
 	var err error
 	if opt.CPUMillis, err = cpuMillis(in.Resources); err != nil {
 		return opt, badRequest(err)

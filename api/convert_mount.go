@@ -40,6 +40,7 @@ func convertMount(in mount.Mount) (spec.Mount, error) {
 func optionsFit(in mount.Mount) error {
 	for kind, given := range map[mount.Type]bool{
 		mount.TypeBind: in.BindOptions != nil, mount.TypeVolume: in.VolumeOptions != nil, mount.TypeTmpfs: in.TmpfsOptions != nil,
+		mount.TypeImage: in.ImageOptions != nil, mount.TypeCluster: in.ClusterOptions != nil,
 	} {
 		if given && in.Type != kind {
 			return invalid("invalid mount config for type %q: it cannot have the options of type %q", in.Type, kind)

@@ -21,8 +21,10 @@ func refuseFirst(list []refusal) error {
 }
 
 // refuse returns an error if a container is asked for that cleat cannot make.
-func refuse(cfg *container.Config, host *container.HostConfig) error {
+func refuse(cfg *container.Config, host *container.HostConfig, old oldHostConfig) error {
 	err := refuseFirst([]refusal{
+		{old.KernelMemory > 0, "KernelMemory", never},
+		{old.KernelMemoryTCP > 0, "KernelMemoryTCP", never},
 		{cfg.NetworkDisabled, "NetworkDisabled", `is not supported: use the network mode "none"`},
 		{host.Cgroup != "", "Cgroup", "is not supported: a container is a systemd unit in cleat.slice"},
 		{host.UsernsMode != "" && host.UsernsMode != "host", "UsernsMode", "is not supported by this version yet"},
@@ -39,8 +41,10 @@ func refuse(cfg *container.Config, host *container.HostConfig) error {
 	return refuseResources(host.Resources)
 }
 
+// never is why some limits are refused.
+const never = "is not supported: the kernel's cgroup v2 has no such control"
+
 func refuseResources(in container.Resources) error {
-	const never = "is not supported: the kernel's cgroup v2 has no such control"
 	return refuseFirst([]refusal{
 		{in.CgroupParent != "", "CgroupParent", "is not supported: a container is a systemd unit in cleat.slice; use a drop-in below cleat-.service.d"},
 		{in.CPURealtimePeriod != 0 || in.CPURealtimeRuntime != 0, "CpuRealtimePeriod", never},

@@ -33,7 +33,9 @@ func fillHealth(c *spec.Container, cfg image.Config) error {
 		h.StartPeriod, h.StartInterval = cmp.Or(h.StartPeriod, of.StartPeriod), cmp.Or(h.StartInterval, of.StartInterval)
 		h.Retries = cmp.Or(h.Retries, of.Retries)
 	}
-	h.Shell = cfg.Shell
+	if len(h.Shell) == 0 {
+		h.Shell = cfg.Shell
+	}
 	c.Healthcheck = &h
 	return checkHealth(*c)
 }
