@@ -265,6 +265,9 @@ func (p *Project) limits(w *wanted) (err error) {
 			return at("cpus", err)
 		}
 	}
+	if s.CPUPeriod != 0 && s.CPUQuota == 0 {
+		return at("cpu_period", fmt.Errorf("it is the period of cpu_quota, which is not given: %w", spec.ErrInvalid))
+	}
 	quota, err := opts.Quota(s.CPUQuota, s.CPUPeriod)
 	if err != nil {
 		return at("cpu_quota", err)
