@@ -113,6 +113,7 @@ func (b *bench) run(ctx context.Context) error {
 		{"ports", b.ports},
 		{"throughput", b.throughput},
 		{"memory", b.memory},
+		{"compose", b.compose},
 		{"boot", b.boot},
 	}
 	out := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
