@@ -105,6 +105,7 @@ func (b *bench) run(ctx context.Context) error {
 		{"run-d", b.commands("run-d")},
 		{"exec", b.commands("exec")},
 		{"ps", b.ps},
+		{"api", b.api},
 		{"logs", b.logs},
 		{"pull", b.pull},
 		{"build", b.builds},
@@ -127,7 +128,7 @@ func (b *bench) run(ctx context.Context) error {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
 		for _, r := range results {
-			r.print(out, results[0])
+			r.print(out, results[slices.IndexFunc(results, func(base result) bool { return base.what == r.what })])
 		}
 		if err := out.Flush(); err != nil {
 			return err
