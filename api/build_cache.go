@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"net/http"
 	"time"
 
@@ -12,6 +13,9 @@ import (
 // pruneBuild removes what builds have left for the next ones.
 func (s *Server) pruneBuild(w http.ResponseWriter, r *request) error {
 	opt, err := r.pruneBuildOptions()
+	if errors.Is(err, errNothingMatches) {
+		return ok(w, build.CachePruneReport{CachesDeleted: []string{}})
+	}
 	if err != nil {
 		return err
 	}
@@ -21,6 +25,10 @@ func (s *Server) pruneBuild(w http.ResponseWriter, r *request) error {
 	}
 	return ok(w, build.CachePruneReport{CachesDeleted: removed(gone), SpaceReclaimed: uint64(gone.Bytes)})
 }
+
+// errNothingMatches says that a filter leaves nothing over: what builds have left
+// has no labels.
+var errNothingMatches = errors.New("nothing matches")
 
 func (r *request) pruneBuildOptions() (engine.PruneBuildsOptions, error) {
 	opt := engine.PruneBuildsOptions{All: r.flag("all")}
@@ -32,9 +40,13 @@ func (r *request) pruneBuildOptions() (engine.PruneBuildsOptions, error) {
 		values["until"] = append(values["until"], old...)
 		delete(values, "unused-for")
 	}
-	if err := values.Check("until"); err != nil {
+	if err := values.Check("until", "label", "label!"); err != nil { // "docker system prune" has one set of filters for everything
 		return opt, err
 	}
+	if len(values["label"]) > 0 {
+		return opt, errNothingMatches
+	}
+	delete(values, "label!")
 	filter, err := values.Prune(time.Now())
 	if err != nil {
 		return opt, err

@@ -99,7 +99,7 @@ var routes = []route{
 	{method: "POST", path: "/session", handle: notHere("BuildKit's session")},
 	{method: "POST", path: "/grpc", handle: notHere("BuildKit's protocol")},
 	{method: "GET", path: "/plugins", handle: (*Server).listPlugins},
-	{method: "*", path: "/plugins/{rest...}", handle: notHere("plugins")},
+	{method: "*", path: "/plugins/{rest...}", handle: notHere("installing plugins")},
 
 	{method: "*", path: "/swarm", handle: notASwarm},
 	{method: "*", path: "/swarm/{rest...}", handle: notASwarm},

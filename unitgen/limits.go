@@ -162,6 +162,10 @@ const ulimitNames = "as core cpu data fsize locks memlock msgqueue nice nofile n
 // the limit of descriptors that it gives services, 1024.
 const manySockets = 900
 
+// fewestFiles is how many descriptors cleat-init needs: it starts under the limit
+// that it leaves to the payload.
+const fewestFiles = 40
+
 // rlimits maps the ulimits. Processes are not limited per user by default, as in
 // Docker: a user id means nothing across containers.
 func rlimits(c spec.Container, _ ServiceInput) ([]Property, error) {
@@ -175,6 +179,9 @@ func rlimits(c spec.Container, _ ServiceInput) ([]Property, error) {
 		}
 		if uint64(u.Soft) > uint64(u.Hard) || u.Soft < -1 || u.Hard < -1 { // -1 is the largest
 			return nil, fmt.Errorf("ulimit %s: %d:%d is not soft:hard: %w", u.Name, u.Soft, u.Hard, spec.ErrInvalid)
+		}
+		if u.Name == "nofile" && u.Soft >= 0 && u.Soft < fewestFiles {
+			return nil, fmt.Errorf("ulimit nofile: %d open files are too few for a container to start, which takes %d: %w", u.Soft, fewestFiles, spec.ErrInvalid)
 		}
 		byName[u.Name] = u
 	}

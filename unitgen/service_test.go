@@ -150,7 +150,7 @@ func TestServiceProperties(t *testing.T) {
 		"tasks have no limit by default":          {func(*spec.Container) {}, "TasksMax", Infinity},
 		"ulimit without limit":                    {func(c *spec.Container) { c.Ulimits = []spec.Ulimit{{Name: "core", Soft: -1, Hard: -1}} }, "LimitCORE", Infinity},
 		"many ports":                              {func(c *spec.Container) { c.Network.Ports = make([]spec.Port, 451) }, "LimitNOFILE", uint64(1 << 19)},
-		"soft ulimit":                             {func(c *spec.Container) { c.Ulimits = []spec.Ulimit{{Name: "nofile", Soft: 5, Hard: 9}} }, "LimitNOFILESoft", uint64(5)},
+		"soft ulimit":                             {func(c *spec.Container) { c.Ulimits = []spec.Ulimit{{Name: "nofile", Soft: 50, Hard: 90}} }, "LimitNOFILESoft", uint64(50)},
 		"description has no control character":    {func(c *spec.Container) { c.Image.Reference = "a\nExecStart=/bin/sh" }, "Description", "Container web (a?ExecStart=/bin/sh)"},
 		"only privileged containers are delegate": {func(*spec.Container) {}, "Delegate", nil},
 	}
@@ -179,6 +179,7 @@ func TestServiceRefuses(t *testing.T) {
 		"unknown signal":               func(c *spec.Container) { c.StopSignal = "SIGFOO" },
 		"unknown policy":               func(c *spec.Container) { c.Restart.Mode = "sometimes" },
 		"unknown ulimit":               func(c *spec.Container) { c.Ulimits = []spec.Ulimit{{Name: "FILE=1\nUser"}} },
+		"too few open files":           func(c *spec.Container) { c.Ulimits = []spec.Ulimit{{Name: "nofile", Soft: 39, Hard: 90}} },
 		"soft ulimit above the hard":   func(c *spec.Container) { c.Ulimits = []spec.Ulimit{{Name: "core", Soft: -1, Hard: 5}} },
 		"device outside /dev":          func(c *spec.Container) { c.Devices = []spec.Device{{Host: "/tmp/x"}} },
 		"device with dots":             func(c *spec.Container) { c.Limits.ReadBPS = []spec.DeviceLimit{{Path: "/dev/../etc"}} },
