@@ -476,8 +476,10 @@ func quadletRestart(q *quadletFile, s types.ServiceConfig) error {
 	if n := w.create.Container.Limits.CPUMillis; n > 0 {
 		q.line("CPUQuota", strconv.FormatFloat(float64(n)/10, 'f', -1, 64)+"%") // it knows no specifiers
 	}
-	q.section("Install")
-	q.set("WantedBy", "multi-user.target")
+	if policy != "" && policy != "no" { // the others do not return at boot, unless one that does wants them
+		q.section("Install")
+		q.set("WantedBy", "multi-user.target")
+	}
 	return nil
 }
 

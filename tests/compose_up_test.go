@@ -98,6 +98,14 @@ func TestComposeOfOne(t *testing.T) {
 	if got := p.running(t); len(got) != 2 {
 		t.Errorf("%q run", got)
 	}
+	if out := p.mustCompose(t, "events", "--since", "1h", "--until", "0s", "web"); !strings.Contains(out, "container start ") || strings.Contains(out, "one-echo-1") {
+		t.Errorf("events: %q", out)
+	}
+	for filter, want := range map[string]string{"name=on": "one", "name=other": ""} {
+		if out := p.mustCompose(t, "ls", "-q", "--filter", filter); out != want {
+			t.Errorf("ls --filter %s: %q, want %q", filter, out, want)
+		}
+	}
 	if out := p.mustCompose(t, "--dry-run", "export", "web"); !strings.HasPrefix(out, "cleat export ") {
 		t.Errorf("dry run: %q", out)
 	}

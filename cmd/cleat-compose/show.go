@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
@@ -211,8 +212,8 @@ func newEvents(c *cli) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{Use: "events [OPTIONS] [SERVICE...]", Short: "Receive real time events from containers"}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "Output events as a stream of json objects")
-	refuse(cmd.Flags(), "since", "is not supported by this version: use 'cleat events'")
-	refuse(cmd.Flags(), "until", "is not supported by this version: use 'cleat events'")
+	since := cmd.Flags().String("since", "", "Show all events created since timestamp")
+	until := cmd.Flags().String("until", "", "Stream events until this timestamp")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		name, _, err := c.named(cmd.Context())
 		if err != nil {
@@ -222,8 +223,15 @@ func newEvents(c *cli) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		filters := map[string][]string{"type": {"container"}, "label": {compose.LabelOfProject(name)}}
-		for ev, err := range eng.Events(cmd.Context(), engine.EventOptions{Filters: filters}) {
+		opt := engine.EventOptions{Filters: map[string][]string{"type": {"container"}, "label": {compose.LabelOfProject(name)}}}
+		now := time.Now()
+		if opt.Since, err = listing.Time(*since, now); err != nil {
+			return usageError{fmt.Errorf("--since: %w", err)}
+		}
+		if opt.Until, err = listing.Time(*until, now); err != nil {
+			return usageError{fmt.Errorf("--until: %w", err)}
+		}
+		for ev, err := range eng.Events(cmd.Context(), opt) {
 			if err != nil {
 				return err
 			}
@@ -260,7 +268,7 @@ func newLs(c *cli) *cobra.Command {
 	cmd.Flags().BoolVarP(&all, "all", "a", false, "Show all stopped Compose projects")
 	cmd.Flags().BoolVarP(&quiet, "quiet", "q", false, "Only display project names")
 	cmd.Flags().StringVar(&format, "format", "table", `Format the output. Values: [table | json]`)
-	refuse(cmd.Flags(), "filter", "is not supported by this version")
+	filters := cmd.Flags().StringArray("filter", nil, "Filter output based on conditions provided (name=PART)")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		eng, err := c.engine()
 		if err != nil {
@@ -271,6 +279,13 @@ func newLs(c *cli) *cobra.Command {
 			return err
 		}
 		projects := compose.Projects(list, all)
+		for _, f := range *filters {
+			part, ok := strings.CutPrefix(f, "name=")
+			if !ok {
+				return usageError{fmt.Errorf("--filter %q: must be name=PART", f)}
+			}
+			projects = slices.DeleteFunc(projects, func(p compose.Listed) bool { return !strings.Contains(p.Name, part) })
+		}
 		switch {
 		case quiet:
 			for _, p := range projects {
