@@ -40,13 +40,21 @@ func (r *request) pruneBuildOptions() (engine.PruneBuildsOptions, error) {
 		values["until"] = append(values["until"], old...)
 		delete(values, "unused-for")
 	}
-	if err := values.Check("until", "label", "label!"); err != nil { // "docker system prune" has one set of filters for everything
+	// "docker system prune" has one set of filters for everything.
+	if err := values.Check(append(engine.BuildFilters(), "until", "label", "label!")...); err != nil {
 		return opt, err
 	}
 	if len(values["label"]) > 0 {
 		return opt, errNothingMatches
 	}
 	delete(values, "label!")
+	opt.Filter = map[string][]string{}
+	for _, word := range engine.BuildFilters() {
+		if given, ok := values[word]; ok {
+			opt.Filter[word] = given
+			delete(values, word)
+		}
+	}
 	filter, err := values.Prune(time.Now())
 	if err != nil {
 		return opt, err

@@ -251,7 +251,7 @@ func (b *builder) addFetched(ctx context.Context, layers []engine.BuildLayer, d 
 		return nil, err
 	}
 	entry.Mode, entry.Mtime = 0o600, d.modified
-	it := item{dst: name, src: "/" + fetchedName, entry: entry, sum: d.sum}
+	it := item{dst: name, src: "/" + fetchedName, entry: entry, top: true, sum: d.sum}
 	t.sources, t.inline = []selection{{pattern: name}}, nil
 	return b.b.Change(ctx, layers, func(to *engine.BuildFiles) error { return b.place(ctx, f, to, []item{it}, t) })
 }

@@ -229,7 +229,7 @@ func (b *builder) place(ctx context.Context, f *files, to *engine.BuildFiles, it
 		return err
 	}
 	if t.unpack {
-		if items, err = b.unpackArchives(ctx, f, to, items, target, owner, t); err != nil {
+		if items, err = b.unpackArchives(ctx, f, to, items, target, owner); err != nil {
 			return err
 		}
 	}
@@ -298,11 +298,11 @@ func extract(ctx context.Context, to *engine.BuildFiles, pack func(context.Conte
 }
 
 // unpackArchives unpacks those items that are archives, and returns the others.
-func (b *builder) unpackArchives(ctx context.Context, f *files, to *engine.BuildFiles, items []item, target string, owner *engine.TreeOwner, t transfer) ([]item, error) {
+func (b *builder) unpackArchives(ctx context.Context, f *files, to *engine.BuildFiles, items []item, target string, owner *engine.TreeOwner) ([]item, error) {
 	var rest []item
 	for _, it := range items {
 		archive := false
-		if it.entry.Mode.IsRegular() && it.data == nil && !strings.Contains(it.dst, "/") && t.topLevel(it) {
+		if it.entry.Mode.IsRegular() && it.data == nil && it.top {
 			var err error
 			if archive, err = isArchive(f, it.src); err != nil {
 				return nil, err
@@ -317,16 +317,6 @@ func (b *builder) unpackArchives(ctx context.Context, f *files, to *engine.Build
 		}
 	}
 	return rest, nil
-}
-
-// topLevel reports whether an item was named by itself, and not as part of a directory.
-func (t transfer) topLevel(it item) bool {
-	for _, s := range t.sources {
-		if ok, err := path.Match(path.Base(s.pattern), it.dst); err == nil && ok || path.Base(s.pattern) == it.dst {
-			return true
-		}
-	}
-	return false
 }
 
 // isArchive looks at the beginning of a file, and whether a tar is in it.

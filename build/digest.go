@@ -16,7 +16,7 @@ import (
 )
 
 // cacheVersion is part of all keys: a change of what steps do changes it.
-const cacheVersion = "cleat build 1"
+const cacheVersion = "cleat build 2"
 
 // keyOf hashes values in an unambiguous form.
 func keyOf(kind string, values ...any) string {

@@ -29,6 +29,7 @@ type item struct {
 	src   string // in the tree, no element of which is a link; "" if data is the content
 	entry engine.BuildEntry
 	data  []byte
+	top   bool   // it was named, and is not part of a directory that was
 	sum   string // of a regular file's content, once it is known
 }
 
@@ -85,6 +86,9 @@ func (f *files) pick(sel selection) ([]item, error) {
 		}
 		if err := w.visit(real, base, topName(real, entry), entry); err != nil {
 			return nil, err
+		}
+		if n := len(w.items); n > 0 && !entry.Mode.IsDir() {
+			w.items[n-1].top = true
 		}
 		all = append(all, w.items...)
 	}

@@ -497,6 +497,9 @@ func ownerOf(f *engine.BuildFiles, user string) (*engine.TreeOwner, error) {
 	if user == "" {
 		return nil, nil //nolint:nilnil // documented
 	}
+	if !strings.Contains(user, ":") && strings.Trim(user, "0123456789") == "" {
+		user += ":" + user // as Docker has it for files, and not for processes
+	}
 	uid, gid, err := f.Owner(user)
 	if err != nil {
 		return nil, err

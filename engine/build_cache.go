@@ -3,7 +3,10 @@ package engine
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/cleat-project/cleat/image"
@@ -69,6 +72,56 @@ type PruneBuildsOptions struct {
 	All       bool      // everything
 	Before    time.Time // only what was of use before that for the last time; zero: no limit
 	KeepBytes int64     // what was used last, up to this size, stays
+
+	// Filter chooses by Docker's words: id, type, description, shared, private and
+	// inuse. Of several values of a word one has to fit.
+	Filter map[string][]string
+}
+
+// buildFilters are the words of PruneBuildsOptions.Filter.
+var buildFilters = map[string]func(d BuildCacheDisk, value string) (bool, error){
+	"id":          func(d BuildCacheDisk, value string) (bool, error) { return strings.HasPrefix(d.ID, value), nil },
+	"type":        func(d BuildCacheDisk, value string) (bool, error) { return d.Type == value, nil },
+	"description": func(d BuildCacheDisk, value string) (bool, error) { return strings.Contains(d.What, value), nil },
+	"shared":      func(d BuildCacheDisk, value string) (bool, error) { return isTruth(value, d.Shared) },
+	"private":     func(d BuildCacheDisk, value string) (bool, error) { return isTruth(value, !d.Shared) },
+	"inuse":       func(d BuildCacheDisk, value string) (bool, error) { return isTruth(value, d.Shared) }, // an image has it
+}
+
+// BuildFilters lists the words of PruneBuildsOptions.Filter.
+func BuildFilters() []string { return slices.Sorted(maps.Keys(buildFilters)) }
+
+func isTruth(value string, is bool) (bool, error) {
+	want, err := strconv.ParseBool(value)
+	if value == "" { // as Docker has it, the word alone is true
+		want, err = true, nil
+	}
+	if err != nil {
+		return false, invalid("filter value %q: want true or false", value)
+	}
+	return want == is, nil
+}
+
+// fits reports whether the filter chooses d.
+func (opt PruneBuildsOptions) fits(d BuildCacheDisk) (bool, error) {
+	for word, values := range opt.Filter {
+		test := buildFilters[word]
+		if test == nil {
+			return false, invalid("filter %q: want one of until, %s", word, strings.Join(BuildFilters(), ", "))
+		}
+		any := false
+		for _, value := range values {
+			ok, err := test(d, value)
+			if err != nil {
+				return false, err
+			}
+			any = any || ok
+		}
+		if !any {
+			return false, nil
+		}
+	}
+	return true, nil
 }
 
 // PruneBuilds forgets steps of builds and removes cache mounts that no build uses.
@@ -82,6 +135,11 @@ func (e *Engine) PruneBuilds(ctx context.Context, opt PruneBuildsOptions) (Prune
 	var errs []error
 	for _, d := range all {
 		if !opt.All && d.Shared || !opt.Before.IsZero() && !d.Used.Before(opt.Before) {
+			continue
+		}
+		if fits, err := opt.fits(d); err != nil {
+			return Pruned{}, err
+		} else if !fits {
 			continue
 		}
 		if opt.KeepBytes > 0 && kept+d.Bytes <= opt.KeepBytes {
@@ -99,7 +157,7 @@ func (e *Engine) PruneBuilds(ctx context.Context, opt PruneBuildsOptions) (Prune
 			p.Bytes += d.Bytes
 		}
 	}
-	if opt.All && opt.Before.IsZero() && opt.KeepBytes == 0 {
+	if opt.All && opt.Before.IsZero() && opt.KeepBytes == 0 && len(opt.Filter) == 0 {
 		errs = append(errs, e.forgetSmall())
 	}
 	freed, err := e.images.Collect(ctx)

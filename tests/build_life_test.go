@@ -126,7 +126,15 @@ func TestBuilderPrune(t *testing.T) {
 	if left := s.must(t, "host", "shell", "sh", "-c", "ls /run/cleat/net/last /run/cleat/net/live /run/cleat/live /run/cleat/build 2>&1 || true"); strings.ContainsAny(left, "0123456789") {
 		t.Errorf("a step is remembered: %s", left)
 	}
-	s.must(t, "builder", "prune", "-f")
+	s.must(t, "builder", "prune", "-f", "-a", "--filter", "description=nothing has this")
+	if got := s.must(t, "system", "df", "--format", "{{.Type}} {{.TotalCount}}"); !strings.Contains(got, "Build Cache 3") {
+		t.Errorf("system df after a prune of nothing: %s", got)
+	}
+	if r := s.try("builder", "prune", "-f", "--filter", "shared=perhaps"); r.code == 0 || !strings.Contains(r.stderr, "want true or false") {
+		t.Errorf("a filter that is none: %v", r)
+	}
+	s.must(t, "builder", "prune", "-f", "--filter", "type=regular")
+	s.must(t, "builder", "prune", "-f", "--filter", "type=exec.cachemount")
 	if got := s.must(t, "run", "--rm", "--network", "none", "kept", "cat", "/b"); got != "a" {
 		t.Errorf("the image lost its files: %q", got)
 	}

@@ -44,7 +44,7 @@ COPY --from=victim /seed/out /b
 // not get each other's results (CVE-2024-24557 and its like).
 func TestBuildCacheIsNotPoisoned(t *testing.T) {
 	s, dir := shared(), tempDir(t)
-	writeBuildFile(t, filepath.Join(dir, "Dockerfile"), []byte("ARG BASE=busybox\nFROM $BASE\nENV PATH=/bin\nARG X\nARG UID=0\nUSER $UID\nRUN --mount=type=tmpfs,target=/t echo \"$X $(grep -c added /etc/hosts) $(id -u)\" > /t/o; cat /t/o\n"))
+	writeBuildFile(t, filepath.Join(dir, "Dockerfile"), fmt.Appendf(nil, "ARG BASE=busybox\nFROM $BASE\nENV PATH=/bin N=%d\nARG X\nARG UID=0\nUSER $UID\nRUN --mount=type=tmpfs,target=/t echo \"$X $(grep -c added /etc/hosts) $(id -u)\" > /t/o; cat /t/o\n", time.Now().UnixNano()))
 	seen := map[string]string{}
 	for _, args := range [][]string{
 		{}, {"--build-arg", "X=1"}, {"--build-arg", "X=2"}, {"--build-arg", "X=1", "--add-host", "added:1.2.3.4"}, {"--build-arg", "UID=5"},

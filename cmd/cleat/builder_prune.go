@@ -24,7 +24,7 @@ func newBuilderPrune(c *cli) *cobra.Command {
 	}
 	fs := cmd.Flags()
 	fs.BoolVarP(&opt.All, "all", "a", false, "Remove all unused build cache, not just dangling ones")
-	filter := defineFilter(fs, "", `Provide filter values (e.g. "until=24h")`)
+	filter := defineFilter(fs, "", `Provide filter values (e.g. "until=24h", "type=regular")`)
 	fs.BoolVarP(&force, "force", "f", false, "Do not prompt for confirmation")
 	fs.StringVar(&keep, "keep-storage", "", "Amount of disk space to keep for cache")
 	asType(fs.Lookup("keep-storage"), "bytes")
@@ -44,8 +44,14 @@ func newBuilderPrune(c *cli) *cobra.Command {
 }
 
 func buildPruneOptions(opt *engine.PruneBuildsOptions, filter listFilter, keep string, now time.Time) error {
-	if err := filter.check("until"); err != nil {
+	if err := filter.check(append(engine.BuildFilters(), "until")...); err != nil {
 		return err
+	}
+	for _, word := range engine.BuildFilters() {
+		if values, ok := filter[word]; ok {
+			opt.Filter = withFilter(opt.Filter, word, values)
+			delete(filter, word)
+		}
 	}
 	f, err := filter.pruneFilter(now)
 	if err != nil {
@@ -56,4 +62,12 @@ func buildPruneOptions(opt *engine.PruneBuildsOptions, filter listFilter, keep s
 		opt.KeepBytes, err = units.FromHumanSize(keep)
 	}
 	return err
+}
+
+func withFilter(m map[string][]string, word string, values []string) map[string][]string {
+	if m == nil {
+		m = map[string][]string{}
+	}
+	m[word] = values
+	return m
 }

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/spf13/pflag"
 
 	"github.com/cleat-project/cleat/engine"
@@ -20,6 +21,7 @@ func TestBuildPruneOptions(t *testing.T) {
 		"nothing asked":  {},
 		"until":          {filter: []string{"until=1h"}, want: engine.PruneBuildsOptions{Before: now.Add(-time.Hour)}},
 		"keep":           {keep: "2GB", want: engine.PruneBuildsOptions{KeepBytes: 2_000_000_000}},
+		"words":          {filter: []string{"type=regular", "description=RUN", "until=1h"}, want: engine.PruneBuildsOptions{Before: now.Add(-time.Hour), Filter: map[string][]string{"type": {"regular"}, "description": {"RUN"}}}},
 		"bad size":       {keep: "lots", bad: true},
 		"unknown filter": {filter: []string{"label=x"}, bad: true},
 		"bad time":       {filter: []string{"until=soon"}, bad: true},
@@ -35,7 +37,7 @@ func TestBuildPruneOptions(t *testing.T) {
 			}
 			var got engine.PruneBuildsOptions
 			err := buildPruneOptions(&got, filter, tt.keep, now)
-			if (err != nil) != tt.bad || err == nil && (got.KeepBytes != tt.want.KeepBytes || !got.Before.Equal(tt.want.Before)) {
+			if (err != nil) != tt.bad || err == nil && (got.KeepBytes != tt.want.KeepBytes || !got.Before.Equal(tt.want.Before) || !cmp.Equal(got.Filter, tt.want.Filter)) {
 				t.Errorf("%+v %v, want %+v", got, err, tt.want)
 			}
 		})
