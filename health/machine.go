@@ -61,8 +61,11 @@ func (s *Server) register(ctx context.Context, id string) error {
 	s.machines.Lock() // systemd-machined does one thing at a time
 	defer s.machines.Unlock()
 	err = m.Register(ctx)
-	if err == nil && payload.Ended() { // whoever cleans up after it may not have seen the machine
-		err = m.Unregister(ctx)
+	switch {
+	case !payload.Ended():
+		return err
+	case err != nil:
+		return nil // there was nothing to be registered any more
 	}
-	return err
+	return m.Unregister(ctx) // whoever cleans up after it may not have seen the machine
 }
