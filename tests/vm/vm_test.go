@@ -52,6 +52,7 @@ func TestVM(t *testing.T) {
 				{"soft reboot", testSoftReboot},
 				{"reboot", testReboot},
 				{"bad boot", testBadBoot},
+				{"quadlet", testQuadlet},
 				{"power cut", testPowerCuts},
 				{"removal", testRemoval},
 				{"purge", testPurge},
