@@ -80,6 +80,13 @@ func meant(key string) string {
 // socket and network namespace of its own.
 func startDocker(t *testing.T) func(args ...string) *exec.Cmd {
 	t.Helper()
+	docker, _ := startDockerd(t)
+	return docker
+}
+
+// startDockerd is startDocker with the process of the daemon.
+func startDockerd(t *testing.T) (docker func(args ...string) *exec.Cmd, pid int) {
+	t.Helper()
 	for _, program := range []string{"dockerd", "docker", "containerd", "runc"} {
 		if _, err := exec.LookPath(program); err != nil {
 			t.Skipf("no %s to compare with: install docker.io", program)
@@ -113,7 +120,7 @@ func startDocker(t *testing.T) func(args ...string) *exec.Cmd {
 			}
 		}
 	})
-	docker := func(args ...string) *exec.Cmd {
+	docker = func(args ...string) *exec.Cmd {
 		return exec.Command("docker", append([]string{"-H", socket}, args...)...)
 	}
 	for deadline := time.Now().Add(30 * time.Second); docker("version").Run() != nil; time.Sleep(100 * time.Millisecond) {
@@ -135,5 +142,5 @@ func startDocker(t *testing.T) func(args ...string) *exec.Cmd {
 	if r := finish(load); r.code != 0 {
 		t.Fatalf("docker import: %v", r)
 	}
-	return docker
+	return docker, daemon.Process.Pid
 }

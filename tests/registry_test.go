@@ -46,6 +46,12 @@ func startRegistry(t *testing.T) (address string) {
 
 // runRegistry starts Debian's docker-registry on loopback.
 func runRegistry(dir string) (address string, stop func(), err error) {
+	return runRegistryWith(dir, "")
+}
+
+// runRegistryWith is runRegistry with more configuration, run by the program
+// around if there is one.
+func runRegistryWith(dir, more string, around ...string) (address string, stop func(), err error) {
 	program, err := exec.LookPath("docker-registry")
 	if err != nil {
 		return "", nil, err
@@ -54,11 +60,12 @@ func runRegistry(dir string) (address string, stop func(), err error) {
 		return "", nil, err
 	}
 	config := filepath.Join(dir, "config.yml")
-	text := fmt.Appendf(nil, "version: 0.1\nlog:\n  level: info\nstorage:\n  filesystem:\n    rootdirectory: %s\nhttp:\n  addr: 127.0.0.1:0\n", dir)
+	text := fmt.Appendf(nil, "version: 0.1\nlog:\n  level: info\nstorage:\n  filesystem:\n    rootdirectory: %s\nhttp:\n  addr: 127.0.0.1:0\n%s", dir, more)
 	if err := os.WriteFile(config, text, 0o600); err != nil {
 		return "", nil, err
 	}
-	cmd := exec.Command(program, "serve", config)
+	argv := append(around, program, "serve", config)
+	cmd := exec.Command(argv[0], argv[1:]...)
 	out, err := cmd.StderrPipe()
 	if err != nil {
 		return "", nil, err
