@@ -6,6 +6,7 @@ package main
 import (
 	"context"
 	"os"
+	"runtime"
 	"runtime/debug"
 
 	"github.com/cleat-project/cleat/engine"
@@ -15,16 +16,23 @@ import (
 // version is set by the linker.
 var version = "unknown"
 
-// gcPercent lets the heap grow more than Go does by itself before it is collected:
-// most commands are over before that pays.
-const gcPercent = 400
+// collectLater lets the heap grow to 16 MB instead of 4 before it is collected for
+// the first time, which most commands do not live to see. From then on it is as it
+// is in any Go program: those that do go on longer may have a lot in it.
+func collectLater() {
+	if _, set := os.LookupEnv("GOGC"); set {
+		return
+	}
+	usual := debug.SetGCPercent(firstGCPercent)
+	runtime.AddCleanup(new([64]byte), func(percent int) { debug.SetGCPercent(percent) }, usual)
+}
+
+const firstGCPercent = 400
 
 // run is main with its exit status. Panics end here too: a terminal in raw mode
 // has been put back by then, because that is deferred.
 func run(args []string) int {
-	if _, set := os.LookupEnv("GOGC"); !set {
-		debug.SetGCPercent(gcPercent)
-	}
+	collectLater()
 	ctx, release := interrupt.Context(context.Background())
 	defer release()
 	c := &cli{
