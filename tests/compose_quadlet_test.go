@@ -32,7 +32,7 @@ services:
     cap_drop: [ALL]
     security_opt: ["no-new-privileges:true"]
     sysctls: {net.core.somaxconn: "1"}
-    ulimits: {nofile: {soft: 10, hard: 20}, nproc: 5}
+    ulimits: {nofile: {soft: 1000, hard: 2000}, nproc: 5}
     devices: ["/dev/null:/dev/nichts:r"]
     dns: [1.1.1.1]
     dns_search: [example.net]
