@@ -263,11 +263,11 @@ func TestAPIIsKilledUnderLoad(t *testing.T) {
 			kills++
 		}
 	})
-	for i := range count(t, "CLEAT_TEST_CLIENTS", 12) {
+	for i := range count(t, "CLEAT_TEST_STUBBORN", 8) {
 		group.Go(func() {
 			c := loaded{apiSite: s}.newClient()
 			defer c.client.CloseIdleConnections()
-			for n := range 3 {
+			for n := range 2 {
 				c.stubborn(t, fmt.Sprintf("stubborn%d-%d", i, n))
 			}
 		})
