@@ -173,8 +173,9 @@ func timed(ctx context.Context, argv []string) (float64, error) {
 }
 
 // interleave runs the command of every peer in turn, rounds times, so that
-// whatever else the machine does hits all of them alike. The first round warms
-// up and does not count.
+// whatever else the machine does hits all of them alike. Every other round goes the
+// other way round: for some milliseconds a start makes the next one cheaper for the
+// kernel, whosever it is. The first round warms up and does not count.
 func interleave(ctx context.Context, what string, rounds int, all []peer, argv func(peer) []string) ([]result, error) {
 	var results []result
 	var peers []peer
@@ -185,8 +186,11 @@ func interleave(ctx context.Context, what string, rounds int, all []peer, argv f
 		}
 	}
 	for round := range rounds + 1 {
-		for i, p := range peers {
-			ms, err := timed(ctx, argv(p))
+		for i := range peers {
+			if round%2 == 1 {
+				i = len(peers) - 1 - i
+			}
+			ms, err := timed(ctx, argv(peers[i]))
 			if err != nil {
 				return nil, err
 			}
