@@ -2,7 +2,9 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 
 	"github.com/spf13/pflag"
@@ -65,6 +67,9 @@ func (c *cli) currentContext(given string) (string, error) {
 		return name, nil
 	}
 	_, current, err := c.contexts().List()
+	if errors.Is(err, fs.ErrPermission) { // HOME is another user's, as after su
+		return contexts.Default, nil
+	}
 	return current, err
 }
 
