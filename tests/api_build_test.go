@@ -217,5 +217,20 @@ func TestBuildHostileInput(t *testing.T) {
 		}
 		plain(t, string(answer))
 	}
+	for _, body := range []string{"", "garbage", strings.Repeat("\x00", 4096)} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://d/build", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp, err := s.client.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if err != nil || resp.StatusCode != http.StatusBadRequest {
+			t.Errorf("%q as a context: %d %s, %v", clip(body), resp.StatusCode, answer, err)
+		}
+	}
 	s.clean(t)
 }

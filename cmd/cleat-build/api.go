@@ -47,6 +47,9 @@ func buildFor(ctx context.Context, f *buildflags.Flags, where string, place engi
 		return build.Result{}, err
 	}
 	opt, err := options(f, where, std)
+	if errors.Is(err, errNoArchive) {
+		return build.Result{}, errors.New("the body of the request is not a tar archive with the build context")
+	}
 	if err != nil {
 		return build.Result{}, err
 	}

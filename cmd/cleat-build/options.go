@@ -119,6 +119,9 @@ func readFile(name string) ([]byte, error) {
 // tarHead is how much of stdin is looked at to tell a tar from a Dockerfile.
 const tarHead = 1024
 
+// errNoArchive says that a file of the context is asked for, and there is no context.
+var errNoArchive = errors.New("stdin is not a tar archive, so there is no file to read the Dockerfile from")
+
 // readStdin reads a tar with everything, or a Dockerfile alone.
 func readStdin(opt *build.Options, f *buildflags.Flags, stdin io.Reader) error {
 	in := bufio.NewReaderSize(stdin, 64<<10)
@@ -134,7 +137,7 @@ func readStdin(opt *build.Options, f *buildflags.Flags, stdin io.Reader) error {
 		return nil
 	}
 	if f.File != "" {
-		return errors.New("stdin is not a tar archive, so there is no file to read the Dockerfile from")
+		return errNoArchive
 	}
 	opt.Dockerfile, err = io.ReadAll(io.LimitReader(in, maxDockerfile+1))
 	return err
