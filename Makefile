@@ -22,7 +22,7 @@ TEST_DEPS := systemd-container gcc libc6-dev busybox-static systemd-journal-remo
 VM_DEPS   := qemu-system-x86 mmdebstrap e2fsprogs busybox-static
 PACK_DEPS := bash-completion fish lintian man-db rpm zsh
 VM_CACHE  ?= $(CURDIR)/.cache/vm
-VM_SUITES ?= trixie
+VM_SUITES ?= trixie bookworm
 
 .DEFAULT_GOAL := build
 
@@ -57,7 +57,7 @@ e2e: build ## end-to-end tests of the built binaries on real systemd
 test-vm: packages ## boot virtual machines: the package, real limits, reboots, power cuts
 	@scripts/install-packages $(VM_DEPS)
 	for suite in $(VM_SUITES); do scripts/vm-image $(VM_CACHE) $$suite; done
-	CLEAT_VM_IMAGES=$(VM_CACHE) CLEAT_VM_SUITES="$(VM_SUITES)" $(GO) test -count=1 -timeout 30m -v ./tests/vm
+	CLEAT_VM_IMAGES=$(VM_CACHE) CLEAT_VM_SUITES="$(VM_SUITES)" $(GO) test -count=1 -timeout 60m -v ./tests/vm
 
 .PHONY: lint
 lint: ## go vet and golangci-lint
