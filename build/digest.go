@@ -1,6 +1,7 @@
 package build
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -11,6 +12,8 @@ import (
 	"io/fs"
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 )
@@ -48,13 +51,46 @@ type fileDigest struct {
 // a trace: the clock of file systems is a coarse one.
 const unsettled = 2 * time.Second
 
+// newDigests reads a note: lines of numbers in hex, a digest, and a quoted name. What
+// cannot be read is not known. JSON would take longer for a large context than all else.
 func newDigests(note []byte) *digests {
-	d := &digests{known: map[string]fileDigest{}, used: map[string]fileDigest{}}
-	_ = json.Unmarshal(note, &d.known) // what cannot be read is not known
-	if d.known == nil {
-		d.known = map[string]fileDigest{}
+	lines := bytes.Count(note, []byte{'\n'})
+	d := &digests{known: make(map[string]fileDigest, lines), used: map[string]fileDigest{}}
+	for len(note) > 0 {
+		line, rest, whole := bytes.Cut(note, []byte{'\n'})
+		if note = rest; !whole {
+			break
+		}
+		if name, is, ok := parseDigest(string(line)); ok {
+			d.known[name] = is
+		}
 	}
 	return d
+}
+
+func parseDigest(line string) (name string, is fileDigest, ok bool) {
+	var numbers [4]uint64
+	for i := range numbers {
+		word, rest, found := strings.Cut(line, " ")
+		n, err := strconv.ParseUint(word, 16, 64)
+		if err != nil || !found {
+			return "", is, false
+		}
+		numbers[i], line = n, rest
+	}
+	sum, quoted, found := strings.Cut(line, " ")
+	name, err := strconv.Unquote(quoted)
+	if err != nil || !found || len(sum) != 2*sha256.Size {
+		return "", is, false
+	}
+	return name, fileDigest{Ino: numbers[0], Ctime: numbers[1], Dev: numbers[2], Size: int64(numbers[3]), Sum: sum}, true
+}
+
+func appendDigest(b []byte, name string, is fileDigest) []byte {
+	for _, n := range []uint64{is.Ino, is.Ctime, is.Dev, uint64(is.Size)} {
+		b = append(strconv.AppendUint(b, n, 16), ' ')
+	}
+	return append(strconv.AppendQuote(append(append(b, is.Sum...), ' '), name), '\n')
 }
 
 // note returns what to keep, false if nothing is new.
@@ -64,10 +100,16 @@ func (d *digests) note() ([]byte, bool) {
 	if !d.fresh {
 		return nil, false
 	}
-	merged := maps.Clone(d.known)
-	maps.Copy(merged, d.used)
-	data, err := json.Marshal(merged)
-	return data, err == nil
+	var data []byte
+	for name, is := range d.known {
+		if _, newer := d.used[name]; !newer {
+			data = appendDigest(data, name, is)
+		}
+	}
+	for name, is := range d.used {
+		data = appendDigest(data, name, is)
+	}
+	return data, true
 }
 
 // of returns the digest of a regular file.
