@@ -38,6 +38,15 @@ func (s *Store) notePending() error {
 	return fsx.WriteFileVolatile(s.pendingPath(), nil, filePerm)
 }
 
+// deferCollect leaves the deletion to whoever holds the store, which may have been
+// given back just before the note was there.
+func (s *Store) deferCollect(ctx context.Context) error {
+	if err := s.notePending(); err != nil {
+		return err
+	}
+	return s.collectPending(ctx)
+}
+
 // collectPending does what notePending has noted, unless there are other sessions.
 func (s *Store) collectPending(ctx context.Context) error {
 	if !fsx.Exists(s.pendingPath()) {

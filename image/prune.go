@@ -39,7 +39,7 @@ func (s *Store) Prune(ctx context.Context, opt PruneOptions) (Pruned, error) {
 	c := &collector{store: s, all: true}
 	err = s.collectWith(ctx, c)
 	if errors.Is(err, errHeld) {
-		err = s.notePending()
+		err = s.deferCollect(ctx)
 	}
 	done.FreedBytes = c.freed
 	if err != nil {

@@ -277,5 +277,5 @@ func (s *Store) collectOrDefer(ctx context.Context) error {
 	if !errors.Is(err, errHeld) {
 		return err
 	}
-	return s.notePending()
+	return s.deferCollect(ctx)
 }

@@ -139,3 +139,26 @@ func TestRemoveDuringSession(t *testing.T) {
 		t.Errorf("left are %d blobs, %d layers, %d others", blobs, layers, other)
 	}
 }
+
+func TestARemovalWhileTheStoreIsHeldIsNoFinding(t *testing.T) {
+	store := image.New(t.TempDir(), image.Options{})
+	imagetest.New(t, nil, imagetest.GzipLayer(t, map[string]string{"f": "x"})).Add(t, store, "app")
+	hold, err := store.Hold(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := store.Remove(t.Context(), "app", image.RemoveOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	hold.Release()
+	if found, err := store.Check(t.Context()); err != nil || len(found) > 0 {
+		t.Errorf("what is left to the next session is found: %v, %v", found, err)
+	}
+	imagetest.New(t, nil, imagetest.GzipLayer(t, map[string]string{"f": "y"})).Add(t, store, "other")
+	if list, err := store.List(); err != nil || len(list) != 1 {
+		t.Errorf("the images are %v, %v", list, err)
+	}
+	if found, err := store.Check(t.Context()); err != nil || len(found) > 0 {
+		t.Errorf("the next session has left: %v, %v", found, err)
+	}
+}
