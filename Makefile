@@ -18,7 +18,7 @@ GOTEST := $(TOOL) gotestsum --format pkgname --rerun-fails-max-failures 5
 
 # What cleat itself needs of the distribution, and what only its tests need.
 RUN_DEPS  := systemd dbus
-TEST_DEPS := systemd-container gcc libc6-dev busybox-static systemd-journal-remote docker-registry skopeo nftables iproute2 python3-docker docker-compose openssh-server openssh-client
+TEST_DEPS := systemd-container gcc libc6-dev busybox-static systemd-journal-remote docker-registry skopeo nftables iproute2 python3-docker docker-compose git openssh-server openssh-client
 VM_DEPS   := qemu-system-x86 mmdebstrap e2fsprogs busybox-static
 PACK_DEPS := bash-completion fish lintian man-db rpm zsh
 VM_CACHE  ?= $(CURDIR)/.cache/vm
