@@ -7,8 +7,8 @@ retired=/var/lib/cleat/retired
 
 # unit_files lists the units of containers. cleat's own are not in /etc.
 unit_files() {
-	for file in /etc/systemd/system/cleat-*.service; do
-		if [ -f "$file" ] && grep -q '^ExecStart=.*cleat-init' "$file"; then
+	for file in /etc/systemd/system/cleat-*; do
+		if [ -f "$file" ] && grep -q '^# Made by cleat\.' "$file"; then
 			echo "${file##*/}"
 		fi
 	done
@@ -19,7 +19,7 @@ retire)
 	mkdir -p -m 0700 "${retired%/*}"
 	# Units that start at boot could only fail, again and again, without cleat.
 	for unit in $(unit_files); do
-		if systemctl --quiet is-enabled "$unit" 2>/dev/null; then
+		if [ "$(systemctl is-enabled "$unit" 2>/dev/null)" = enabled ]; then
 			echo "$unit" >>$retired
 			systemctl --quiet --no-reload disable "$unit" || true
 		fi
