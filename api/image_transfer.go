@@ -108,7 +108,7 @@ func (s *Server) pullOne(r *request, p *progress, name, platform string) error {
 	}
 	before, beforeErr := s.eng.Image(r.Context(), name)
 	// What fails before anything has come is told by the status of the answer.
-	begin := sync.OnceFunc(func() { p.announce(progressLine{Status: "Pulling from " + ref.Path(), ID: orDigest(ref)}) })
+	begin := sync.OnceFunc(func() { p.announce(progressLine{Status: "Pulling from " + ref.Path(), ID: ref.TagOrDigest()}) })
 	img, err := s.eng.Pull(r.Context(), name, engine.PullOptions{Platform: platform, Credentials: creds, Progress: func(e engine.PullEvent) {
 		begin()
 		p.event(e)
@@ -117,30 +117,13 @@ func (s *Server) pullOne(r *request, p *progress, name, platform string) error {
 		return err
 	}
 	begin()
-	p.say("Digest: " + pulledDigest(img, ref))
+	p.say("Digest: " + string(img.PulledDigest(ref)))
 	status := "Downloaded newer image for "
 	if beforeErr == nil && before.ID == img.ID {
 		status = "Image is up to date for "
 	}
 	p.say("Status: " + status + ref.Familiar())
 	return nil
-}
-
-func orDigest(ref engine.Reference) string {
-	if ref.Digest() != "" {
-		return string(ref.Digest())
-	}
-	return ref.Tag()
-}
-
-// pulledDigest is the digest under which the registry has the image.
-func pulledDigest(img engine.Image, ref engine.Reference) string {
-	for _, d := range img.RepoDigests {
-		if d.Repository() == ref.Repository() {
-			return string(d.Digest())
-		}
-	}
-	return string(img.ManifestDigest)
 }
 
 // importImage makes an image of a root file system that comes with the request, or

@@ -18,7 +18,6 @@ import (
 	"github.com/cleat-project/cleat/image/archive"
 	"github.com/cleat-project/cleat/image/compress"
 	"github.com/cleat-project/cleat/internal/fsx"
-	"github.com/cleat-project/cleat/rootfs"
 	"github.com/cleat-project/cleat/rootfs/tree"
 	"github.com/cleat-project/cleat/sandbox"
 	"github.com/cleat-project/cleat/sandbox/plan"
@@ -83,9 +82,7 @@ func (b *Build) view(layers []BuildLayer, r plan.Rootfs) (*sandbox.View, error) 
 		if len(r.Lower) == 0 && r.Upper == "" {
 			r.Lower = []string{point} // empty: what is mounted on it is in other namespaces
 		}
-		view, err := sandbox.ViewLayers(r, point, func(r plan.Rootfs, target string) error {
-			return rootfs.Mount{Lower: r.Lower, Upper: r.Upper, Work: r.Work, Volatile: r.Volatile}.Do(target)
-		})
+		view, err := sandbox.ViewLayers(r, point, mountRootfs)
 		if err == nil || attempt == moveAttempts-1 || !moved(r.Lower) {
 			return view, err
 		}

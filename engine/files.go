@@ -110,6 +110,11 @@ func (e *Engine) viewRunning(c spec.Container, scope sandbox.Scope) (*sandbox.Vi
 	return view, nil
 }
 
+// mountRootfs mounts the file system of a container or a build on target.
+func mountRootfs(r plan.Rootfs, target string) error {
+	return rootfs.Mount{Lower: r.All(), Upper: r.Upper, Work: r.Work, Volatile: r.Volatile}.Do(target)
+}
+
 // viewStopped mounts the file system of c where nobody sees it.
 func (e *Engine) viewStopped(ctx context.Context, c spec.Container, o sandbox.ViewOptions) (*sandbox.View, error) {
 	o.Dir, o.MountPoint = e.state.Dir(c.ID), filepath.Join(e.opt.RunRoot, "root")
@@ -117,9 +122,7 @@ func (e *Engine) viewStopped(ctx context.Context, c spec.Container, o sandbox.Vi
 		return nil, err
 	}
 	o.Hooks = sandbox.Hooks{
-		Mount: func(r plan.Rootfs, target string) error {
-			return rootfs.Mount{Lower: r.All(), Upper: r.Upper, Work: r.Work, Volatile: r.Volatile}.Do(target)
-		},
+		Mount: mountRootfs,
 		CopyUp: func(root *os.File, path, volume string) error {
 			return rootfs.CopyUp(ctx, root, path, volume, rootfs.CopyUpOptions{})
 		},

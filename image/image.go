@@ -23,6 +23,16 @@ type Image struct {
 	History        []HistoryEntry
 }
 
+// PulledDigest is the digest under which the registry of ref has the image.
+func (i Image) PulledDigest(ref Reference) Digest {
+	for _, d := range i.RepoDigests {
+		if d.Repository() == ref.Repository() {
+			return d.Digest()
+		}
+	}
+	return i.ManifestDigest
+}
+
 // Layer is one step of Image.History with what it added.
 type Layer struct {
 	HistoryEntry

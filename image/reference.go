@@ -220,6 +220,15 @@ func (r Reference) Tag() string { return r.tag }
 // Digest returns the digest, "" if r has none.
 func (r Reference) Digest() Digest { return r.digest }
 
+// TagOrDigest returns what r names its image by: the digest if it has one, else
+// the tag.
+func (r Reference) TagOrDigest() string {
+	if r.digest != "" {
+		return string(r.digest)
+	}
+	return r.tag
+}
+
 // Repository returns domain and path, for example "docker.io/library/nginx".
 func (r Reference) Repository() string { return r.domain + "/" + r.path }
 

@@ -114,28 +114,11 @@ func newImages(c *cli) *cobra.Command {
 			}
 			rows = append(rows, r)
 		}
-		switch {
-		case quiet:
-			seen := map[string]bool{}
-			for _, r := range rows {
-				if !seen[r.ID] {
-					fmt.Fprintln(c.out, strings.TrimPrefix(r.ID, "sha256:"))
-				}
-				seen[r.ID] = true
-			}
-			return nil
-		case format == "json":
-			return json.NewEncoder(c.out).Encode(rows)
-		case format != "table":
-			return usageError{fmt.Errorf("--format %q: must be table or json", format)}
-		}
-		w := newTable(c)
-		fmt.Fprintln(w, "CONTAINER\tREPOSITORY\tTAG\tIMAGE ID\tSIZE")
-		for _, r := range rows {
+		return printList(c, rows, quiet, format, "CONTAINER\tREPOSITORY\tTAG\tIMAGE ID\tSIZE", func(r row) (name, line string) {
 			id := strings.TrimPrefix(r.ID, "sha256:")
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", r.ContainerName, r.Repository, r.Tag, id[:min(12, len(id))], units.HumanSizeWithPrecision(float64(r.Size), 3))
-		}
-		return w.Flush()
+			size := units.HumanSizeWithPrecision(float64(r.Size), 3)
+			return id, strings.Join([]string{r.ContainerName, r.Repository, r.Tag, id[:min(12, len(id))], size}, "\t")
+		})
 	}
 	return cmd
 }
@@ -286,23 +269,10 @@ func newLs(c *cli) *cobra.Command {
 			}
 			projects = slices.DeleteFunc(projects, func(p compose.Listed) bool { return !strings.Contains(p.Name, part) })
 		}
-		switch {
-		case quiet:
-			for _, p := range projects {
-				fmt.Fprintln(c.out, p.Name)
-			}
-			return nil
-		case format == "json":
-			return json.NewEncoder(c.out).Encode(projects)
-		case format != "table":
-			return usageError{fmt.Errorf("--format %q: must be table or json", format)}
-		}
-		w := newTable(c)
-		fmt.Fprintln(w, "NAME\tSTATUS\tCONFIG FILES\tSLICE")
-		for _, p := range projects {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", p.Name, p.Status, p.ConfigFiles, p.Slice)
-		}
-		return w.Flush()
+		return printList(c, projects, quiet, format, "NAME\tSTATUS\tCONFIG FILES\tSLICE",
+			func(p compose.Listed) (name, row string) {
+				return p.Name, strings.Join([]string{p.Name, p.Status, p.ConfigFiles, p.Slice}, "\t")
+			})
 	}
 	return cmd
 }
@@ -333,23 +303,35 @@ func newVolumes(c *cli) *cobra.Command {
 		volumes = slices.DeleteFunc(volumes, func(v engine.Volume) bool {
 			return len(args) > 0 && !slices.ContainsFunc(list, func(ct engine.Container) bool { return slices.Contains(v.Users, ct.ID) })
 		})
-		switch {
-		case quiet:
-			for _, v := range volumes {
-				fmt.Fprintln(c.out, v.Name)
-			}
-			return nil
-		case format == "json":
-			return json.NewEncoder(c.out).Encode(volumes)
-		case format != "table":
-			return usageError{fmt.Errorf("--format %q: must be table or json", format)}
-		}
-		w := newTable(c)
-		fmt.Fprintln(w, "DRIVER\tVOLUME NAME")
-		for _, v := range volumes {
-			fmt.Fprintf(w, "local\t%s\n", v.Name)
-		}
-		return w.Flush()
+		return printList(c, volumes, quiet, format, "DRIVER\tVOLUME NAME",
+			func(v engine.Volume) (name, row string) { return v.Name, "local\t" + v.Name })
 	}
 	return cmd
+}
+
+// printList prints a list in the format that was asked for: names alone, each once,
+// JSON, or a table, of which show gives the rows.
+func printList[T any](c *cli, all []T, quiet bool, format, header string, show func(T) (name, row string)) error {
+	switch {
+	case quiet:
+		seen := map[string]bool{}
+		for _, item := range all {
+			if name, _ := show(item); !seen[name] {
+				fmt.Fprintln(c.out, name)
+				seen[name] = true
+			}
+		}
+		return nil
+	case format == "json":
+		return json.NewEncoder(c.out).Encode(all)
+	case format != "table":
+		return usageError{fmt.Errorf("--format %q: must be table or json", format)}
+	}
+	w := newTable(c)
+	fmt.Fprintln(w, header)
+	for _, item := range all {
+		_, row := show(item)
+		fmt.Fprintln(w, row)
+	}
+	return w.Flush()
 }

@@ -68,7 +68,7 @@ func (c *cli) pull(ctx context.Context, eng puller, name, platform string, quiet
 		if ref.Digest() == "" && !strings.HasSuffix(name, ":"+ref.Tag()) {
 			fmt.Fprintf(c.out, "Using default tag: %s\n", ref.Tag())
 		}
-		fmt.Fprintf(c.out, "%s: Pulling from %s\n", tagOrDigest(ref), ref.Path())
+		fmt.Fprintf(c.out, "%s: Pulling from %s\n", ref.TagOrDigest(), ref.Path())
 	}
 	before, beforeErr := eng.Image(ctx, name)
 	p := newProgress(c.out, quiet)
@@ -82,25 +82,8 @@ func (c *cli) pull(ctx context.Context, eng puller, name, platform string, quiet
 		if beforeErr == nil && before.ID == img.ID {
 			status = "Image is up to date for"
 		}
-		fmt.Fprintf(c.out, "Digest: %s\nStatus: %s %s\n", pulledDigest(img, ref), status, ref.Familiar())
+		fmt.Fprintf(c.out, "Digest: %s\nStatus: %s %s\n", img.PulledDigest(ref), status, ref.Familiar())
 	}
 	fmt.Fprintln(c.out, ref)
 	return nil
-}
-
-func tagOrDigest(ref engine.Reference) string {
-	if ref.Digest() != "" {
-		return string(ref.Digest())
-	}
-	return ref.Tag()
-}
-
-// pulledDigest is the digest under which the registry has the image.
-func pulledDigest(img engine.Image, ref engine.Reference) string {
-	for _, d := range img.RepoDigests {
-		if d.Repository() == ref.Repository() {
-			return string(d.Digest())
-		}
-	}
-	return string(img.ManifestDigest)
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/cleat-project/cleat/internal/fsx"
 	"github.com/cleat-project/cleat/netd"
 	"github.com/cleat-project/cleat/netd/link"
 	"github.com/cleat-project/cleat/netd/nft"
@@ -17,15 +16,11 @@ import (
 // a container runs it fails and changes nothing. Trouble with one thing does not
 // keep the others.
 func (h Host) Remove(ctx context.Context, table string, networks []netd.Network) error {
-	lock, err := fsx.Acquire(ctx, h.lockFile())
+	lives, release, err := h.hold(ctx)
 	if err != nil {
 		return err
 	}
-	defer lock.Release()
-	lives, err := h.running()
-	if err != nil {
-		return err
-	}
+	defer release()
 	if len(lives) > 0 {
 		return fmt.Errorf("remove networks: container %s runs: %w", spec.ShortID(lives[0].ContainerID), spec.ErrConflict)
 	}

@@ -89,17 +89,27 @@ func (h Host) Check(ctx context.Context, table string) error {
 
 // restoreTable makes the firewall called table what the running containers need.
 func (h Host) restoreTable(ctx context.Context, table string) error {
-	lock, err := fsx.Acquire(ctx, h.lockFile())
+	lives, release, err := h.hold(ctx)
 	if err != nil {
 		return err
 	}
-	defer lock.Release()
-	lives, err := h.running()
-	if err != nil {
-		return err
-	}
+	defer release()
 	wanted, err := h.wanted(table, lives)
 	return errors.Join(err, nft.New(table).Set(wanted))
+}
+
+// hold keeps others from the firewall until it is released, and returns the
+// records of containers that run.
+func (h Host) hold(ctx context.Context) (running []netd.Live, release func(), err error) {
+	lock, err := fsx.Acquire(ctx, h.lockFile())
+	if err != nil {
+		return nil, nil, err
+	}
+	if running, err = h.running(); err != nil {
+		lock.Release()
+		return nil, nil, err
+	}
+	return running, lock.Release, nil
 }
 
 // running returns the records of containers that run.
@@ -174,15 +184,11 @@ type Problem struct {
 // started says whether a container has got through its start: until then it may
 // have its ports or not. Nothing is changed.
 func (h Host) Inspect(ctx context.Context, table string, networks func() ([]netd.Network, error), started func(id string) bool) ([]Problem, error) {
-	lock, err := fsx.Acquire(ctx, h.lockFile())
+	lives, release, err := h.hold(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer lock.Release()
-	lives, err := h.running()
-	if err != nil {
-		return nil, err
-	}
+	defer release()
 	nets, err := networks()
 	if err != nil {
 		return nil, err

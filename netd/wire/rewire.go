@@ -125,7 +125,7 @@ func less(l, now netd.Live) []netd.Endpoint {
 // replug plugs what is new, unplugs what is gone, and moves the default routes.
 func (h Host) replug(ctx context.Context, before, now netd.Live, ns int, u *undo.Stack) error {
 	if now.Resolver && !before.Resolver {
-		if err := h.resolve(ctx, now.ContainerID, ns); err != nil {
+		if err := h.Answer(ctx, now.ContainerID, ns); err != nil {
 			return err
 		}
 	}

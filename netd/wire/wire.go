@@ -102,7 +102,7 @@ func (h Host) lease(ctx context.Context, c netd.Connection, o netd.Owner, last n
 // published ports, and has names answered for.
 func (h Host) Plug(ctx context.Context, l netd.Live, ns int) error {
 	if l.Resolver {
-		if err := h.resolve(ctx, l.ContainerID, ns); err != nil {
+		if err := h.Answer(ctx, l.ContainerID, ns); err != nil {
 			return err
 		}
 	}
@@ -114,9 +114,10 @@ func (h Host) Plug(ctx context.Context, l netd.Live, ns int) error {
 	return h.publish(ctx, l)
 }
 
-// resolve opens the sockets at which a container asks for names, and hands them to
+// Answer has names looked up for a container whose network namespace is ns, also if
+// its sockets were lost: it opens those at which the container asks, and hands them to
 // the name server, which the service manager starts when it is needed.
-func (h Host) resolve(ctx context.Context, id string, ns int) error {
+func (h Host) Answer(ctx context.Context, id string, ns int) error {
 	ctx, cancel := context.WithTimeout(ctx, resolverWait)
 	defer cancel()
 	s, err := handover.Open(ns)
@@ -149,10 +150,6 @@ func (h Host) Unanswered(ctx context.Context, lives []netd.Live) ([]netd.Live, e
 	}
 	return slices.DeleteFunc(want, func(l netd.Live) bool { return slices.Contains(answered, l.ContainerID) }), nil
 }
-
-// Answer has names looked up for a container whose network namespace is ns, again
-// if its sockets were lost.
-func (h Host) Answer(ctx context.Context, id string, ns int) error { return h.resolve(ctx, id, ns) }
 
 func (h Host) resolver() string { return filepath.Join(h.RunRoot, ResolverSocket) }
 
